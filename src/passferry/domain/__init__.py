@@ -1,0 +1,1 @@
+"""Pure decisions: no clock, randomness, input or output; arguments in, frozen values out."""

@@ -1,0 +1,97 @@
+"""Whether a change is taken: decided per user in accept order, inside the transaction that stores it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from passferry.domain.change import Change, Reference
+
+CLOCK_TOLERANCE = 300.0
+"""Seconds by which the clocks of two sources may differ, and a source's may be ahead of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewChange:
+    """A change that passed every check which needs no store. Times are epoch seconds."""
+
+    id: str
+    org: str
+    user: Reference
+    source: str
+    sealed: bytes
+    now: float
+    expires_at: float
+    changed_at: float | None = None
+    bulk: bool = False
+    idempotency_key: str | None = None
+    body_mac: bytes = b""
+    same: Callable[[Change], bool] = lambda live: False  # whether a live change holds the same password
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """What is kept of a user for good."""
+
+    newest_seq: int
+    newest_at: float  # the newest change's changedAt, else its accept time
+    newest_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A request seen before under the same Idempotency-Key."""
+
+    body_mac: bytes
+    change_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Store it. ``replaces``: the live change that it supersedes."""
+
+    replaces: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """It is a change that exists: answer with that one."""
+
+    change_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A newer change of this user is already accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReused:
+    """The Idempotency-Key was used with another body."""
+
+
+Verdict: TypeAlias = Accepted | Replayed | Stale | KeyReused
+Judge: TypeAlias = Callable[[NewChange, UserRow | None, Change | None, Remembered | None], Verdict]
+
+
+def judge(
+    item: NewChange, user: UserRow | None, live: Change | None, remembered: Remembered | None
+) -> Verdict:
+    """Decide about ``item``.
+
+    Args:
+        item: the request.
+        user: the newest accepted change of the same user, under any reference known to be this user's.
+        live: the user's live change under the same reference, if any.
+        remembered: what its Idempotency-Key stands for, if it was seen.
+    """
+    if remembered is not None:
+        if remembered.body_mac == item.body_mac:
+            return Replayed(remembered.change_id)
+        return KeyReused()
+    if user is not None and item.changed_at is not None:
+        tolerance = 0.0 if user.newest_source == item.source else CLOCK_TOLERANCE
+        if item.changed_at < user.newest_at - tolerance:
+            return Stale()
+    if live is not None and live.sealed is not None and item.same(live):
+        return Replayed(live.id)
+    return Accepted(live)

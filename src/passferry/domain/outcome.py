@@ -1,0 +1,187 @@
+"""What one try to deliver came to, and what becomes of the change: a pure function of both."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from passferry.domain.change import Change, Evidence, Failure, State
+from passferry.domain.messages import message_for
+
+
+class Kind(StrEnum):
+    """Outcomes, named by what must be done next."""
+
+    APPLIED = "applied"
+    THROTTLED = "throttled"  # wait as told; nothing was done, no attempt was used
+    UNAVAILABLE = "unavailable"  # nothing was done; try again later
+    REFUSED = "refused"
+    NOT_NOW = "not_now"  # minimum password age
+    BLOCKED = "blocked"  # unknown or inactive user, division permission: look again hourly
+    HELD = "held"  # only a person can go on
+    ORG_DOWN = "org_down"  # the whole org cannot be written to
+    CONFLICT = "conflict"  # the user's version moved between read and write
+    UNAUTHORIZED = "unauthorized"  # the token was not accepted; nothing was done
+    UNKNOWN = "unknown"  # sent, no (usable) answer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One try. ``retry_after`` is seconds from now, ``not_before`` epoch seconds; ``code`` is public."""
+
+    kind: Kind
+    code: str = ""
+    correlation_id: str | None = None
+    retry_after: float | None = None
+    not_before: float | None = None
+    version: str | None = None  # of the user after an applied write, where the target states it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the tries of an org's changes, in seconds except ``attempts``."""
+
+    request: float = 10.0
+    attempts: int = 300
+    first_backoff: float = 2.0
+    longest_backoff: float = 900.0
+    look_again: float = 3600.0
+    minimum_age: float | None = None
+
+    @property
+    def doubt(self) -> float:
+        """How long a send without an answer blocks the next write to its user."""
+        return 2 * self.request
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What becomes of the change. ``keep_doubt``: whether this send may still have had an effect."""
+
+    state: State
+    at: float | None = None
+    counts: bool = True
+    evidence: Evidence | None = None
+    error: Failure | None = None
+    keep_doubt: bool = False
+
+
+_DEFINITE_REFUSAL_PREFIXES = ("password.", "invalid.password", "invalid.new.password")
+
+
+def backoff(attempts: int, limits: Limits, random: float) -> float:
+    """Seconds before try ``attempts + 1``: doubling, capped, with the upper half drawn by ``random`` in [0, 1)."""
+    ceiling = min(limits.longest_backoff, limits.first_backoff * 2.0 ** min(attempts, 30))
+    return ceiling * (0.5 + 0.5 * random)
+
+
+def decide(
+    change: Change, outcome: Outcome, now: float, limits: Limits, random: float, version: str | None = None
+) -> Next:
+    """The next state of ``change`` after ``outcome``.
+
+    Args:
+        change: as it stands, ``doubt`` being its first send without a known effect, if any.
+        outcome: of the read or write just tried.
+        now: epoch seconds.
+        limits: of the org.
+        random: in [0, 1), spreads retries.
+        version: of the user as read before this try; compared with the doubt's.
+    """
+    error = Failure(outcome.code, message_for(outcome.code), outcome.correlation_id) if outcome.code else None
+    if change.doubt is not None and outcome.kind in (Kind.REFUSED, Kind.NOT_NOW):
+        resolved = _resolve_doubt(change, outcome, limits, version)
+        if resolved is not None:
+            return resolved
+    nxt = _RULES[outcome.kind](change, outcome, now, limits, random, error)
+    if nxt.state is State.PENDING and nxt.counts and change.attempts + 1 >= limits.attempts:
+        return Next(State.PARKED, error=_failure("attempts.exhausted", outcome), keep_doubt=nxt.keep_doubt)
+    return nxt
+
+
+def _failure(code: str, outcome: Outcome) -> Failure:
+    return Failure(code, message_for(code), outcome.correlation_id)
+
+
+def _resolve_doubt(change: Change, outcome: Outcome, limits: Limits, version: str | None) -> Next | None:
+    """What a refusal says about an earlier send of the same change whose answer was lost."""
+    doubt = change.doubt
+    assert doubt is not None  # noqa: S101  # the caller looked
+    if outcome.code == "password.reused":
+        moved = doubt.version is not None and version is not None and version != doubt.version
+        if moved:
+            return Next(State.APPLIED, evidence=Evidence.INFERRED)
+        return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
+    if outcome.kind is Kind.NOT_NOW:
+        if outcome.not_before is not None and limits.minimum_age is not None:
+            set_at = outcome.not_before - limits.minimum_age
+            # The target counts in whole seconds, and its clock may differ a little from ours.
+            if doubt.at - 2 <= set_at <= doubt.at + limits.request + 2:
+                return Next(State.APPLIED, evidence=Evidence.INFERRED)
+        return None
+    if not outcome.code.startswith(_DEFINITE_REFUSAL_PREFIXES):
+        return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
+    return None
+
+
+def _applied(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.APPLIED, evidence=Evidence.CONFIRMED)
+
+
+def _throttled(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PENDING, now + (o.retry_after or 0.0), counts=False, error=e)
+
+
+def _unavailable(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    wait = max(o.retry_after or 0.0, backoff(c.attempts, li, r))
+    return Next(State.PENDING, now + wait, error=e)
+
+
+def _refused(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.REFUSED, error=e or _failure("refused", o))
+
+
+def _not_now(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    # The named second itself is still too young for a target that counts in whole seconds: 2 s more.
+    at = o.not_before + 2 if o.not_before is not None else now + li.look_again
+    if at >= c.expires_at:
+        return Next(State.REFUSED, error=e or _failure("password.too.young", o))
+    return Next(State.PENDING, max(at, now + 1), error=e)
+
+
+def _blocked(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PARKED, now + li.look_again, counts=False, error=e)
+
+
+def _held(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PARKED, None, counts=False, error=e)
+
+
+def _org_down(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PENDING, now + backoff(c.attempts, li, r), counts=False, error=e)
+
+
+def _conflict(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PENDING, now + min(backoff(c.attempts, li, r), 60.0), error=e)
+
+
+def _unauthorized(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PENDING, now, error=e)
+
+
+def _unknown(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    wait = max(o.retry_after or 0.0, li.doubt)
+    return Next(State.PENDING, now + wait, error=e, keep_doubt=True)
+
+
+_RULES = {
+    Kind.APPLIED: _applied,
+    Kind.THROTTLED: _throttled,
+    Kind.UNAVAILABLE: _unavailable,
+    Kind.REFUSED: _refused,
+    Kind.NOT_NOW: _not_now,
+    Kind.BLOCKED: _blocked,
+    Kind.HELD: _held,
+    Kind.ORG_DOWN: _org_down,
+    Kind.CONFLICT: _conflict,
+    Kind.UNAUTHORIZED: _unauthorized,
+    Kind.UNKNOWN: _unknown,
+}

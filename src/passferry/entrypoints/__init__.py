@@ -1,0 +1,1 @@
+"""Thin: from HTTP, command line and directories to the use cases, and back in their words."""

@@ -1,0 +1,271 @@
+"""What the use cases need from the outside, named by role. Each port has one contract test suite."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from passferry.domain.accepting import Judge, NewChange, Verdict
+from passferry.domain.audit import Head, Record
+from passferry.domain.change import Change, Reference, State
+from passferry.domain.outcome import Next, Outcome
+from passferry.domain.password import Password
+from passferry.domain.scim import User
+
+
+class Clock(Protocol):
+    """The only source of time. Tests move it."""
+
+    def now(self) -> float:
+        """Epoch seconds; may jump when the machine's clock is set."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never jumps."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a sealed value belongs to; it opens only under the same four."""
+
+    purpose: str  # "password" or "verifier"
+    org: str
+    user: str
+    change_id: str
+
+
+class SealBroken(Exception):
+    """The sealed value was altered, or belongs to something else."""
+
+
+class UnknownKey(Exception):
+    """The sealed value names a key that the ring does not hold; the key's id is its argument."""
+
+
+class Sealer(Protocol):
+    """Authenticated encryption at rest, and MACs, under the key ring."""
+
+    def seal(self, plaintext: bytes, binding: Binding) -> bytes:
+        """``plaintext`` (at most 65,535 bytes) sealed to ``binding`` under the active key."""
+
+    def open(self, sealed: bytes, binding: Binding) -> bytes:
+        """The plaintext. Raises ``SealBroken`` or ``UnknownKey``."""
+
+    def mac(self, purpose: str, data: bytes) -> bytes:
+        """HMAC-SHA256 of ``data`` under the ring's MAC key, separated by ``purpose``."""
+
+    def knows(self, key_id: str) -> bool:
+        """Whether the ring holds the sealing key named ``key_id`` (16 hexadecimal digits)."""
+
+
+class Hasher(Protocol):
+    """Argon2id verifiers (RFC 9106), computed off the event loop, a bounded number at a time."""
+
+    async def hash(self, password: Password) -> bytes:
+        """A fresh verifier of ``password``."""
+
+    async def verify(self, verifier: bytes, password: Password) -> bool:
+        """Whether ``password`` is the one ``verifier`` was made of."""
+
+
+# --- the target ------------------------------------------------------------------------------
+
+
+class Gate(Protocol):
+    """Pacing as an adapter sees it: ask before each request, tell after each answer."""
+
+    async def slot(self, priority: int) -> None:
+        """Return when a request may start. Lower ``priority`` numbers go first."""
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Tell what the target said of its limits and clock; header names in lower case."""
+
+
+class Target(Protocol):
+    """Where passwords are brought to: one org of Genesys Cloud, or another SCIM 2.0 service provider.
+
+    Reads take their own slots at the gate; a write does not, since its slot must precede the intent.
+    No method raises for what the target does: that is an ``Outcome``.
+    """
+
+    async def find(self, user_name: str) -> User | Outcome | None:
+        """The one user whose userName equals ``user_name``, case folded; None when no active one does."""
+
+    async def inactive(self) -> Mapping[str, str] | Outcome:
+        """userName (case folded) to id of all inactive users; empty where the target has no such list."""
+
+    async def read(self, user_id: str) -> User | Outcome:
+        """The user as it is now, whole."""
+
+    async def write(self, user: User, password: Password) -> Outcome:
+        """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
+
+    async def close(self) -> None:
+        """Give up connections."""
+
+
+# --- the store -------------------------------------------------------------------------------
+
+
+class StoreFull(Exception):
+    """The disk is full: nothing of the call was stored, and a later one may succeed."""
+
+
+class StoreLost(Exception):
+    """A commit failed and its effect is not known: the process must end and start anew."""
+
+
+class AcceptStore(Protocol):
+    """Accepting: many changes in one commit."""
+
+    async def accept(self, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
+        """Judge and store ``items`` in order, all in one commit, each with its audit records.
+
+        Raises ``StoreFull`` (nothing stored) or ``StoreLost``.
+        """
+
+    async def backlog(self, org: str) -> int:
+        """How many changes of ``org`` are live."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgState:
+    """What delivery remembers of an org. Times are epoch seconds."""
+
+    paused: str | None = None  # "operator", or the code for which delivery paused itself
+    blocked_until: float = 0.0  # told by Retry-After
+    recent_requests: int = 0  # sent in the last minute, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What was last brought to a resolved user."""
+
+    change_id: str
+    user: str  # the reference that the verifier is sealed to
+    version: str | None
+    verifier: bytes | None  # sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A change at the moment its user was resolved, with what stands in its way."""
+
+    change: Change | None  # None: it is no longer live
+    wait_until: float | None  # another send to this user may still be executed until then
+    delivered: Delivered | None
+
+
+class DeliveryStore(Protocol):
+    """Delivery: one owner of an org works through its due changes."""
+
+    async def take(self, org: str) -> OrgState:
+        """Become the owner: later calls of an earlier owner change nothing."""
+
+    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
+        """Due changes, people before bulk, longest waiting first, without the ids in ``busy``."""
+
+    async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
+        """Write down who the user is (once), supersede older changes of the same resolved user."""
+
+    async def begin(
+        self, change_id: str, version: str | None, now: float, block: float, beside: Sequence[Record] = ()
+    ) -> Change | float | None:
+        """Commit the intent to write.
+
+        Returns the change with its sealed password, or the epoch second until which another send to the
+        user blocks it, or None when it is not live and newest any more, or the org is not ours.
+        """
+
+    async def settle(
+        self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
+    ) -> Change:
+        """Commit what became of a try: state, erasure, verifier, audit, all at once."""
+
+    async def expire(self, org: str, now: float) -> int:
+        """End changes older than their time to live; how many."""
+
+    async def org_state(self, org: str) -> OrgState:
+        """The org's state now."""
+
+    async def set_org(self, org: str, paused: str | None, blocked_until: float, actor: str, now: float) -> None:
+        """Pause, resume or block an org, with its audit record when the pause changed."""
+
+    async def recover(self, org: str, now: float) -> int:
+        """Put changes whose intent was left unfinished by a dead owner back in line; how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An access key's holder."""
+
+    id: str
+    name: str
+    role: str  # "source", "operator" or "metrics"
+    orgs: tuple[str, ...]  # empty: all
+    user_template: str | None = None
+    created_at: float = 0.0
+    revoked_at: float | None = None
+
+
+class AccessStore(Protocol):
+    """Access keys, kept as SHA-256 of their secret."""
+
+    async def add_key(self, caller: Caller, secret_sha256: bytes, now: float) -> None:
+        """Store a new key. Raises ``NameTaken``."""
+
+    async def keys(self) -> list[tuple[Caller, bytes]]:
+        """All keys, revoked ones too."""
+
+    async def revoke(self, name: str, actor: str, now: float) -> bool:
+        """Revoke all keys of ``name``; whether there was one."""
+
+
+class NameTaken(Exception):
+    """An unrevoked key of that name exists."""
+
+
+class LookupStore(Protocol):
+    """Questions of help desks, and what operators do."""
+
+    async def change(self, change_id: str) -> Change | None:
+        """One change, or None."""
+
+    async def changes(
+        self,
+        *,
+        org: str | None = None,
+        user: str | None = None,
+        states: Sequence[State] = (),
+        since: float | None = None,
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> list[Change]:
+        """Changes, newest first; ``before`` is (accepted_at, id) of the last one of the page before."""
+
+    async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
+        """``act`` is "retry" or "cancel". None: no such change. Raises ``NotNow`` when it is not allowed."""
+
+    async def delivered(self, org: str, user: Reference) -> Delivered | None:
+        """What was last delivered to ``user``, by id or userName."""
+
+    async def audit(self, org: str, after: int, limit: int) -> list[tuple[Record, bytes]]:
+        """Audit records with their MACs, in order, from ``after`` (exclusive)."""
+
+    async def heads(self) -> dict[str, Head]:
+        """The newest link of each org's audit chain."""
+
+    async def key_ids(self) -> set[str]:
+        """Ids of the sealing keys that stored values need."""
+
+
+class NotNow(Exception):
+    """The change is in a state in which operators cannot retry or cancel it; the state is its argument."""
+
+
+Announce = Callable[[Change], None]
+"""Told of every change whose state was committed, so that waiting callers can be answered."""
