@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+PIPOPTS := install --quiet --quiet --disable-pip-version-check
 
 # The environment is ready for exactly this lock, this pyproject and this place on disk.
 DIGEST := $(shell { cat requirements/dev.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
@@ -21,8 +22,8 @@ $(READY):
 	  if test -e $(READY); then exit 0; fi; \
 	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); \
 	  echo "setting up $(VENV) (once for each lock file)"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	  $(BIN)/python -m pip $(PIPOPTS) --no-compile --require-hashes -r requirements/dev.txt; \
+	  $(BIN)/python -m pip $(PIPOPTS) --no-deps --no-build-isolation --editable .; \
 	  rm -f $(VENV)/.ready-*; touch $(READY)'
 
 demo: $(READY)        ## simulator and gateway, a handful of real changes, and proof that each arrived
@@ -35,7 +36,7 @@ test: $(READY)        ## all tests
 check: $(READY)       ## format, lint, strict types, import rules
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
+	$(BIN)/mypy src tests $(wildcard bench)
 	$(BIN)/lint-imports
 
 format: $(READY)      ## format, and mend what the linter can
@@ -52,10 +53,10 @@ wheel: $(READY)       ## dist/*.whl
 # The tests run against what users install: another environment, and a folder that holds no src.
 test-wheel: wheel     ## all tests against the installed wheel
 	@rm -rf build/wheel && mkdir -p build/wheel/tree
-	@cp -R tests docs bench requirements pyproject.toml Makefile ./*.md LICENSE .gitignore build/wheel/tree/ 
+	@cp -R tests requirements pyproject.toml Makefile $(wildcard docs bench *.md) LICENSE build/wheel/tree/
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
+	build/wheel/venv/bin/python -m pip $(PIPOPTS) --no-compile --require-hashes -r requirements/dev.txt
+	build/wheel/venv/bin/python -m pip $(PIPOPTS) --no-deps --no-index dist/*.whl
 	cd build/wheel/tree && PATH="$(CURDIR)/build/wheel/venv/bin:$$PATH" ../venv/bin/python -m pytest -q -n $(WORKERS) \
 	  --junitxml=$(CURDIR)/build/test-wheel.xml $(ARGS)
 

@@ -1,0 +1,142 @@
+"""Argon2id verifiers (RFC 9106), on threads of their own at low priority.
+
+A hash costs a fifth of a second of CPU and 64 MiB. Two at a time, below the priority of everything else,
+keep the gateway answering while they run; the library gives up the interpreter lock meanwhile.
+"""
+
+import asyncio
+import hmac
+import os
+import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from argon2.low_level import Type, hash_secret_raw
+
+from passferry.domain.password import Password
+
+FORMAT = 0x01
+SALT_BYTES = 16
+TAG_BYTES = 32
+NICENESS = 10
+_LAYOUT = struct.Struct(f">BIHB{SALT_BYTES}s{TAG_BYTES}s")
+_VERSION = 0x13
+
+
+class VerifierBroken(Exception):
+    """The bytes are no verifier, or one whose cost is beyond the bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Argon2id's parameters (RFC 9106 section 3.1), checked once, here.
+
+    Args:
+        memory: KiB.
+        passes: iterations over the memory.
+        lanes: degree of parallelism.
+
+    Raises:
+        VerifierBroken: outside the bounds. A stored verifier is input too: what it may demand is capped.
+    """
+
+    memory: int
+    passes: int
+    lanes: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.lanes <= 8 and 1 <= self.passes <= 10):
+            raise VerifierBroken("passes or lanes are out of bounds")
+        if not 8 * self.lanes <= self.memory <= 262_144:
+            raise VerifierBroken("memory is out of bounds")
+
+
+RECOMMENDED = Cost(memory=65_536, passes=3, lanes=2)
+"""64 MiB, three passes: beyond RFC 9106's second recommendation in passes times memory per lane."""
+
+FOR_TESTS_ONLY = Cost(memory=16, passes=1, lanes=1)
+"""Costs an attacker nothing. Never for a real password."""
+
+
+class Argon2Hasher:
+    """The ``Hasher`` port. Close it when done."""
+
+    def __init__(
+        self,
+        cost: Cost = RECOMMENDED,
+        *,
+        threads: int = 2,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Hash at ``cost``, on at most ``threads`` threads.
+
+        Args:
+            cost: of new verifiers; a verifier that is checked brings its own.
+            threads: 0 computes in the caller's own thread, which blocks its event loop: only for tests in
+                virtual time, where a thread's real time would not count.
+            random: gives salts; a cryptographic source.
+        """
+        self._cost = cost
+        self._random = random
+        self._pool = ThreadPoolExecutor(threads, "argon2", initializer=_yield_to_others) if threads else None
+        # No more waits in the pool than can start soon; the rest waits here, without a copy of the text.
+        self._room = asyncio.Semaphore(2 * max(threads, 1))
+
+    async def hash(self, password: Password) -> bytes:
+        """A fresh verifier of ``password``: its cost, a new salt, the tag."""
+        salt = self._random(SALT_BYTES)
+        tag = await self._tag(password, salt, self._cost)
+        return _LAYOUT.pack(FORMAT, self._cost.memory, self._cost.passes, self._cost.lanes, salt, tag)
+
+    async def verify(self, verifier: bytes, password: Password) -> bool:
+        """Whether ``verifier`` was made of ``password``; takes as long either way.
+
+        Raises:
+            VerifierBroken: it is none, or demands more than the bounds allow.
+        """
+        cost, salt, tag = parse(verifier)
+        return hmac.compare_digest(tag, await self._tag(password, salt, cost))
+
+    def close(self) -> None:
+        """Drop what waits and end the threads, without waiting for hashes that run."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _tag(self, password: Password, salt: bytes, cost: Cost) -> bytes:
+        if self._pool is None:
+            return _argon2id(password, salt, cost)
+        async with self._room:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, _argon2id, password, salt, cost
+            )
+
+
+def parse(verifier: bytes) -> tuple[Cost, bytes, bytes]:
+    """Cost, salt and tag of a verifier, its cost within the bounds. Raises ``VerifierBroken``."""
+    if len(verifier) != _LAYOUT.size or verifier[0] != FORMAT:
+        raise VerifierBroken("not a verifier of a known format")
+    _, memory, passes, lanes, salt, tag = _LAYOUT.unpack(verifier)
+    return Cost(memory, passes, lanes), salt, tag
+
+
+def _argon2id(password: Password, salt: bytes, cost: Cost) -> bytes:
+    # surrogatepass: an encoding error would carry the whole text.
+    return hash_secret_raw(
+        password.reveal().encode("utf-8", "surrogatepass"),
+        salt,
+        time_cost=cost.passes,
+        memory_cost=cost.memory,
+        parallelism=cost.lanes,
+        hash_len=TAG_BYTES,
+        type=Type.ID,
+        version=_VERSION,
+    )
+
+
+def _yield_to_others() -> None:
+    # On Linux a priority belongs to a thread, and the threads that the library starts inherit it.
+    thread = threading.get_native_id()
+    lowest = 19
+    os.setpriority(os.PRIO_PROCESS, thread, min(lowest, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
