@@ -1,0 +1,82 @@
+"""Access keys: proof of who calls. A key reads ``pf_<id>_<secret>``; only the SHA-256 of its secret is kept.
+
+A secret has 256 bits of randomness, so a plain hash cannot be searched and a slow one would only slow us.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from passferry.ports import AccessStore, Caller, Clock
+
+_KEY = re.compile(r"pf_([0-9a-z]{1,32})_([0-9a-f]{64})")
+_NOBODY = bytes(32)  # compared with when no key has that id, so that both cases take the same time
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. ``text`` is shown to its holder once and kept nowhere."""
+
+    id: str
+    secret_sha256: bytes
+    text: str = field(repr=False)
+
+
+def mint(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> NewKey:
+    """A new key from ``random_bytes``, which must be fit for secrets."""
+    key_id, secret = random_bytes(5).hex(), random_bytes(32).hex()
+    return NewKey(key_id, digest(secret), f"pf_{key_id}_{secret}")
+
+
+def digest(secret: str) -> bytes:
+    """What is stored of a key: SHA-256 of its last part as text."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Access:
+    """Who holds a key. Keys are added and revoked beside us, so nothing is kept longer than a second.
+
+    Args:
+        store: where keys are.
+        clock: moves the cache on.
+        fresh: seconds for which a reading of the store is used; a revoked key works that long at most.
+        fresh_for_unknown: the same for an id that is not among them, so that a new key works at once while
+            made-up ids cannot cost a reading each.
+    """
+
+    def __init__(
+        self, store: AccessStore, clock: Clock, *, fresh: float = 1.0, fresh_for_unknown: float = 0.05
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._fresh, self._fresh_for_unknown = fresh, fresh_for_unknown
+        self._keys: Mapping[str, tuple[Caller, bytes]] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def __call__(self, key_text: str) -> Caller | None:
+        """The holder of the key ``key_text``; None when there is none, or it was revoked."""
+        match = _KEY.fullmatch(key_text)
+        if match is None:
+            return None
+        await self._refresh(self._fresh)
+        found = self._keys.get(match[1])
+        if found is None:
+            await self._refresh(self._fresh_for_unknown)
+            found = self._keys.get(match[1])
+        caller, expected = found or (None, _NOBODY)
+        proved = hmac.compare_digest(digest(match[2]), expected)
+        return caller if proved and caller is not None and caller.revoked_at is None else None
+
+    async def _refresh(self, fresh: float) -> None:
+        if self._clock.monotonic() - self._read_at < fresh:
+            return
+        async with self._reading:
+            started = self._clock.monotonic()
+            if started - self._read_at < fresh:  # somebody else read while we waited
+                return
+            self._keys = {caller.id: (caller, secret) for caller, secret in await self._store.keys()}
+            self._read_at = started
