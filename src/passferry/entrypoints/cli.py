@@ -1,0 +1,264 @@
+"""The command line. Everything heavy is imported inside the command that needs it, so that help is quick."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from passferry.entrypoints import cli_audit, cli_changes, cli_orgs
+from passferry.entrypoints.cli_io import Code, fail, print_json, read_password, reference
+from passferry.entrypoints.cli_push import push
+from passferry.entrypoints.cli_state import Config, Json, open_desk, settings_from, the_org
+
+if TYPE_CHECKING:
+    from passferry.bootstrap import Desk
+    from passferry.config import Settings
+    from passferry.domain.password import Password
+    from passferry.domain.policy import Rules
+
+app = typer.Typer(
+    name="passferry",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show locals, and a local may be a password
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Brings users' new passwords to Genesys Cloud: accepted, sealed, delivered, proven.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not reachable (try again), "
+    "4 accepted and not delivered yet.",
+)
+
+
+def main() -> NoReturn:
+    """Run the command line; the process ends with one of its exit codes."""
+    app(prog_name="passferry")
+    raise SystemExit(0)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from passferry import __version__
+
+        print(f"passferry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE", help="Read it from here; no one else may read the file."),
+]
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+@app.command(short_help="Run the gateway and delivery in one process.")
+def serve(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen [default: 127.0.0.1:8080].")
+    ] = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Park everything pending first: after restoring a back-up.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Run the gateway and delivery in one process, until SIGTERM or SIGINT."""
+    settings = settings_from(config)
+    if listen is not None:
+        from dataclasses import replace
+
+        settings = replace(settings, listen=parse_listen(listen))
+    _only_loopback(settings.listen[0])
+    from passferry import bootstrap
+
+    def ready(url: str) -> None:
+        _say({"url": url} if as_json else f"passferry listens on {url}")
+
+    problem = None
+    try:
+        asyncio.run(bootstrap.serve(settings, hold=hold, ready=ready))
+    except bootstrap.StateError as error:
+        problem = error
+    if problem is not None:
+        fail(problem.what, problem.hint, Code.USAGE)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``; ends the command when it is neither."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        fail(f"{text!r} is no HOST:PORT", "--listen 127.0.0.1:8080", Code.USAGE)
+    return host, int(port)
+
+
+def _only_loopback(host: str) -> None:
+    from passferry.entrypoints.cli_http import is_loopback
+
+    if not is_loopback(host):
+        fail(
+            f"plain HTTP is served on this machine only, and {host} is not a loopback address",
+            "listen on 127.0.0.1; TLS and --behind-proxy are not in this version, so put a tunnel in front",
+            Code.USAGE,
+        )
+
+
+def _say(what: Any) -> None:
+    if isinstance(what, str):
+        print(what, flush=True)
+    else:
+        print_json(what)
+        sys.stdout.flush()
+
+
+@app.command(short_help="Show it all, with a stand-in for Genesys Cloud.")
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave both running until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show it all in ten seconds: a stand-in for Genesys Cloud, a gateway, real changes through both.
+
+    Needs no configuration and no network, and leaves nothing behind. Exit code 0 only when every change ended
+    as it should and the stand-in confirms it.
+    """
+    from passferry.entrypoints.demo import run
+
+    raise typer.Exit(run(keep=keep, as_json=as_json))
+
+
+@app.command(short_help="Run the Genesys Cloud stand-in alone.")
+def simulate(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8090",
+    client_id: Annotated[str, typer.Option(metavar="ID", help="OAuth client id.")] = "simulator",
+    client_secret: Annotated[
+        str, typer.Option(metavar="SECRET", help="Its secret; not a real one.")
+    ] = "simulator-secret",  # noqa: S107  # a public example, in the documentation
+    clients: Annotated[
+        int, typer.Option(min=0, max=1000, help="Further clients simulator-2, -3, … (same secret).")
+    ] = 0,
+    users: Annotated[int, typer.Option(min=1, max=100_000, help="How many users.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of users and faults; the same seed, the same run.")] = 1,
+    rate: Annotated[int, typer.Option(min=1, help="Requests a window and token.")] = 300,
+    window: Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help="Length of the window.")] = 60.0,
+    latency: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Added to every answer.")] = 0.0,
+    calm: Annotated[bool, typer.Option("--calm", help="No faults.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the Genesys Cloud stand-in alone, until Ctrl-C.
+
+    Not for production: it shows the passwords it gets, and forgets everything.
+    """
+    from passferry.simulator import run_simulate
+
+    raise NotImplementedError(run_simulate)
+
+
+# --- passwords -------------------------------------------------------------------------------
+
+
+app.command(short_help="Send one new password to a running gateway.")(push)
+
+
+@app.command(short_help="Say whether the policy takes a password.")
+def check(
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="USER", help="The password must not contain this name.")
+    ] = None,
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="Whose policy; else the default.")] = None,
+    password_file: PasswordFile = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether the policy takes a password, with all reasons when not. Exit code 0 or 1."""
+    from passferry.domain.policy import check as verdict
+
+    rules = _rules(settings_from(config), org)
+    violations = verdict(read_password(password_file), user, rules)
+    if as_json:
+        errors = [{"code": each.code, "message": each.message} for each in violations]
+        print_json({"success": not violations, "errors": errors})
+    elif violations:
+        lines = "".join(f"\n  - {each.message} ({each.code})" for each in violations)
+        print(f"passferry: the policy refuses this password:{lines}", file=sys.stderr)
+    else:
+        print("the policy takes this password")
+    raise typer.Exit(Code.FAILED if violations else Code.DONE)
+
+
+def _rules(settings: "Settings", org: str | None) -> "Rules":
+    """The rules of ``org``, else of the default or only org, else Genesys Cloud's own defaults."""
+    from passferry.domain.policy import Rules
+
+    if org is not None:
+        return settings.orgs[the_org(settings, org)].policy
+    if "default" in settings.orgs or len(settings.orgs) == 1:
+        return settings.orgs[the_org(settings, None)].policy
+    return Rules()
+
+
+@app.command(short_help="Say whether a password is the one last delivered.")
+def verify(
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The target's id of the user, or an email (its userName).")
+    ],
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="Else `default`, or the only org.")] = None,
+    password_file: PasswordFile = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a password is the one last delivered: exit code 0 yes, 1 no, 4 nothing to compare with."""
+    settings = settings_from(config)
+    name = the_org(settings, org)
+    password = read_password(password_file)
+    with open_desk(settings, write=False) as desk:
+        same = asyncio.run(_compare(desk, name, user, password))
+    if as_json:
+        print_json({"user": user, "org": name, "matches": same})
+    elif same is None:
+        print(f"passferry: nothing is known to have been delivered to {user}", file=sys.stderr)
+        print(
+            "hint: only deliveries of this gateway are known, with the verifier switched on", file=sys.stderr
+        )
+    else:
+        print("it is the password last delivered" if same else "it is not the password last delivered")
+    raise typer.Exit(Code.PENDING if same is None else Code.DONE if same else Code.FAILED)
+
+
+async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> bool | None:
+    """Whether ``password`` was last delivered to ``user``; None when no verifier of a delivery is kept."""
+    from passferry.ports import Binding, SealBroken, UnknownKey
+
+    delivered = await desk.lookup.delivered(org, reference(user))
+    if delivered is None or delivered.verifier is None:
+        return None
+    binding = Binding("verifier", org, delivered.user, delivered.change_id)
+    problem = "the verifier's key is not in the key ring"
+    try:
+        verifier = desk.sealer.open(delivered.verifier, binding)
+    except UnknownKey:
+        verifier = None
+    except SealBroken:
+        verifier, problem = None, "the stored verifier was altered"
+    if verifier is None:
+        fail(problem, "PASSFERRY_KEY_FILE names the ring; restore it from its back-up", Code.USAGE)
+    return await desk.hasher.verify(verifier, password)
+
+
+# --- looking and operating -------------------------------------------------------------------
+
+app.add_typer(cli_changes.app, name="changes")
+app.add_typer(cli_orgs.orgs, name="orgs")
+app.add_typer(cli_orgs.access, name="access")
+app.add_typer(cli_audit.app, name="audit")

@@ -1,0 +1,141 @@
+"""A small HTTP client for the command line: one request, one bounded JSON answer, no proxy, no redirect.
+
+``http.client`` starts faster than a full client and keeps no request, and so no password, on its exceptions.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of an answer; more is not read."""
+
+
+class Unreachable(Exception):
+    """No usable answer came. ``sent``: the other side may have seen the request all the same."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. ``body`` is {} when it was no JSON object."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine by its name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(text: str) -> str | None:
+    """``text`` without a trailing slash if it is https, or http on loopback; else None."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.username is not None or parts.query or parts.fragment:
+        return None
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return text.rstrip("/")
+    return None
+
+
+def call(
+    method: str,
+    url: str,
+    *,
+    key: str | None = None,
+    json_body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+) -> Answer:
+    """Send one request and read its answer.
+
+    Args:
+        method: HTTP method.
+        url: an address that ``base_url`` let through, with path and query.
+        key: access key, sent as bearer token.
+        json_body: sent as ``application/json`` when it is not None.
+        headers: further headers.
+        timeout: seconds for each of connecting, sending and reading.
+
+    Raises:
+        Unreachable: no answer; its text is safe to show.
+    """
+    parts = urlsplit(url)
+    sent = {"Accept": "application/json", **(headers or {})}
+    if key is not None:
+        sent["Authorization"] = f"Bearer {key}"
+    data = None
+    if json_body is not None:
+        data = json.dumps(json_body).encode()
+        sent["Content-Type"] = "application/json"
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        failure = _connect(connection)
+        if failure is None:
+            answer = _exchange(connection, method, path, data, sent)
+            if isinstance(answer, Answer):
+                return answer
+            failure = Unreachable(answer, sent=True)
+    finally:
+        connection.close()
+    raise failure
+
+
+def _connection(scheme: str, host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:
+    if scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+    return http.client.HTTPConnection(host, port, timeout=timeout)
+
+
+def _connect(connection: http.client.HTTPConnection) -> Unreachable | None:
+    try:
+        connection.connect()
+    except OSError as error:  # the connection refused, a name unknown, a certificate not trusted
+        return Unreachable(error.strerror or type(error).__name__, sent=False)
+    return None
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    data: bytes | None,
+    headers: Mapping[str, str],
+) -> Answer | str:
+    try:
+        connection.request(method, path, data, dict(headers))
+        response = connection.getresponse()
+        text = response.read(MOST_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        return (
+            "the connection broke before an answer came"
+            if not isinstance(error, TimeoutError)
+            else "no answer came in time"
+        )
+    found = {name.lower(): value for name, value in response.getheaders()}
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = {}
+    return Answer(response.status, found, body if isinstance(body, dict) else {})

@@ -1,0 +1,229 @@
+"""``passferry orgs`` and ``passferry access``: whom passwords are brought to, and who may send them."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from passferry.entrypoints.cli_io import Code, fail, print_json, print_table, timestamp
+from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, settings_from, the_org
+
+if TYPE_CHECKING:
+    from passferry.bootstrap import Desk
+    from passferry.ports import Caller
+
+orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume.")
+access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke.")
+
+MOST_LIVE = 100_000
+"""Live changes are counted up to here."""
+
+ROLES = ("source", "operator", "metrics")
+
+
+# --- orgs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OrgLine:
+    """What ``orgs list`` says of one org."""
+
+    org: str
+    target: str
+    paused: str | None
+    blocked_until: float | None
+    live: int
+
+    @property
+    def state(self) -> str:
+        """running, paused (by whom or why), or waiting until the target's limit is over."""
+        if self.paused:
+            return f"paused ({self.paused})"
+        return f"waiting until {timestamp(self.blocked_until)}" if self.blocked_until else "running"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "org": self.org,
+            "target": self.target,
+            "paused": self.paused,
+            "blockedUntil": timestamp(self.blocked_until),
+            "live": self.live,
+        }
+
+
+@orgs.command("list")
+def list_orgs(config: Config = None, as_json: Json = False) -> None:
+    """The configured orgs, whether they run, and how many changes are under way."""
+    settings = settings_from(config)
+    with open_desk(settings, write=False) as desk:
+        lines = asyncio.run(_lines(desk, {name: _target(org) for name, org in settings.orgs.items()}))
+    if as_json:
+        print_json({"orgs": [line.as_json() for line in lines]})
+        return
+    rows = [(line.org, line.target, line.state, str(line.live)) for line in lines]
+    print_table(("ORG", "TARGET", "STATE", "LIVE"), rows, "no org is configured")
+
+
+def _target(org: Any) -> str:
+    """Kind, write mode and address of an org's target."""
+    address = getattr(org, "api_url", None) or getattr(org, "base_url", "")
+    return f"{org.target} {org.write} {address}"
+
+
+async def _lines(desk: "Desk", targets: dict[str, str]) -> list[OrgLine]:
+    from passferry.domain.change import LIVE
+
+    now = desk.clock.now()
+    lines = []
+    for name, target in targets.items():
+        state = await desk.delivery.org_state(name)
+        live = await desk.lookup.changes(org=name, states=tuple(LIVE), limit=MOST_LIVE)
+        blocked = state.blocked_until if state.blocked_until > now else None
+        lines.append(OrgLine(name, target, state.paused, blocked, len(live)))
+    return lines
+
+
+OrgName = Annotated[str, typer.Argument(metavar="ORG", help="The org's name; a single org is `default`.")]
+
+
+@orgs.command()
+def pause(org: OrgName, config: Config = None, as_json: Json = False) -> None:
+    """Stop delivery to an org; changes are still accepted and kept."""
+    _set_paused(org, "operator", config, as_json)
+
+
+@orgs.command()
+def resume(org: OrgName, config: Config = None, as_json: Json = False) -> None:
+    """Take up delivery to an org again, whoever or whatever had paused it."""
+    _set_paused(org, None, config, as_json)
+
+
+def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> None:
+    settings = settings_from(config)
+    name = the_org(settings, org)
+    with open_desk(settings, write=True) as desk:
+        asyncio.run(_pause(desk, name, paused))
+    if as_json:
+        print_json({"org": name, "paused": paused})
+    else:
+        print(f"org {name} is {'paused' if paused else 'running'}")
+
+
+async def _pause(desk: "Desk", org: str, paused: str | None) -> None:
+    state = await desk.delivery.org_state(org)
+    await desk.delivery.set_org(org, paused, state.blocked_until, operator(), desk.clock.now())
+
+
+# --- access ----------------------------------------------------------------------------------
+
+
+@access.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it: a system or a person.")],
+    role: Annotated[
+        str, typer.Option(help="source: send, see its own changes; operator: console, queue; metrics.")
+    ] = "source",
+    org: Annotated[
+        list[str] | None, typer.Option(help="An org it may use; several times for several; else all.")
+    ] = None,
+    user_template: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="For sources with short names: {uid}@example.com."),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make an access key. It is shown this once."""
+    from passferry.ports import NameTaken
+
+    _check_add(name, role, user_template)
+    settings = settings_from(config)
+    named = [the_org(settings, each) for each in org or []]
+    with open_desk(settings, write=True) as desk:
+        key = None
+        with suppress(NameTaken):
+            key = asyncio.run(_mint(desk, name, role, tuple(named), user_template))
+    if key is None:
+        fail(
+            f"there is a key named {name!r} already",
+            f"`passferry access revoke {name}` first, or another name",
+        )
+    if as_json:
+        print_json({"name": name, "role": role, "apiKey": key})
+    else:
+        print(key)
+        typer.echo("This key is not shown again; what is kept is only its SHA-256.", err=True)
+
+
+def _check_add(name: str, role: str, template: str | None) -> None:
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        fail("that is no name for a key", "letters, digits, `_`, `.`, `-`; at most 64", Code.USAGE)
+    if role not in ROLES:
+        fail(f"there is no role {role!r}", "the roles are: " + ", ".join(ROLES), Code.USAGE)
+    if template is not None and (template.count("{uid}") != 1 or "@" not in template):
+        fail("the template is not one", "it holds {uid} once and an @, as in {uid}@example.com", Code.USAGE)
+
+
+async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None) -> str:
+    from passferry.access import mint
+    from passferry.ports import Caller
+
+    key, now = mint(), desk.clock.now()
+    await desk.access.add_key(Caller(key.id, name, role, orgs, template, now), key.secret_sha256, now)
+    return key.text
+
+
+@access.command("list")
+def list_keys(config: Config = None, as_json: Json = False) -> None:
+    """All keys, revoked ones too; never the keys themselves."""
+    with open_desk(settings_from(config), write=False) as desk:
+        callers = [caller for caller, _ in asyncio.run(desk.access.keys())]
+    if as_json:
+        print_json({"keys": [_caller_json(caller) for caller in callers]})
+        return
+    rows = [
+        (
+            caller.name,
+            caller.role,
+            ", ".join(caller.orgs) or "all",
+            caller.user_template or "",
+            timestamp(caller.created_at) or "",
+            "revoked" if caller.revoked_at is not None else "ok",
+        )
+        for caller in callers
+    ]
+    print_table(("NAME", "ROLE", "ORGS", "USER", "MADE", "STATE"), rows, "there is no key")
+
+
+def _caller_json(caller: "Caller") -> dict[str, Any]:
+    return {
+        "id": caller.id,
+        "name": caller.name,
+        "role": caller.role,
+        "orgs": list(caller.orgs),
+        "userTemplate": caller.user_template,
+        "createdAt": timestamp(caller.created_at),
+        "revokedAt": timestamp(caller.revoked_at),
+    }
+
+
+@access.command()
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As given to `access add`.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke the keys of a name; within a second they are refused."""
+    with open_desk(settings_from(config), write=True) as desk:
+        done = asyncio.run(desk.access.revoke(name, operator(), desk.clock.now()))
+    if not done:
+        fail(f"there is no key named {name!r}", "`passferry access list` shows the names")
+    if as_json:
+        print_json({"name": name, "revoked": True})
+    else:
+        print(f"the keys of {name} are revoked")
