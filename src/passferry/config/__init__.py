@@ -1,0 +1,7 @@
+"""Configuration: one TOML file, the environment, secrets from files; all mistakes reported together."""
+
+from passferry.config.load import load, load_settings
+from passferry.config.problems import ConfigError, Problem
+from passferry.config.settings import OrgSettings, Secret, Settings
+
+__all__ = ["ConfigError", "OrgSettings", "Problem", "Secret", "Settings", "load", "load_settings"]

@@ -1,0 +1,109 @@
+"""The settings, checked and frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from passferry.domain.policy import Rules
+
+
+class Secret:
+    """A credential of ours. Only ``reveal`` gives the text; a test lists the modules that may call it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text. Call it only where it leaves for whom it is meant."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a secret is never pickled or copied")
+
+
+@dataclass(frozen=True, slots=True)
+class OrgSettings:
+    """One org: where its target is, how a password is written there, how fast.
+
+    ``target`` is ``genesys`` (then ``api_url``, ``login_url``, ``client_id`` and ``client_secret`` are there)
+    or ``scim``, a plain RFC 7644 service provider (then ``base_url`` and ``token`` are). ``write`` is
+    ``scim-put``, ``scim-patch`` or ``native``. ``rate`` is requests a minute to start from; ``time_to_live``
+    and ``request_timeout`` are seconds. Addresses have no trailing slash.
+    """
+
+    name: str
+    target: str = "genesys"
+    write: str = "scim-put"
+    api_url: str | None = None
+    login_url: str | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    base_url: str | None = None
+    token: Secret | None = None
+    rate: float = 300.0
+    time_to_live: float = 72 * 3600.0
+    request_timeout: float = 10.0
+    policy: Rules = field(default_factory=Rules)
+
+    @property
+    def identity(self) -> tuple[str, object]:
+        """Two orgs of equal identity are the same one, configured twice."""
+        if self.target == "genesys":
+            return urlsplit(self.api_url or "").netloc, self.client_id
+        return self.base_url or "", self.token.reveal() if self.token else None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is configured.
+
+    ``database_url`` None means SQLite in ``state_dir``. ``listen`` is host and port. ``wait_seconds`` is the
+    longest and the default time for which a caller waits. ``source_rate`` is changes a second that one source
+    may send, ``queue_limit`` the live changes that an org may have. ``log_format`` is ``auto`` (for people on
+    a terminal, else JSON), ``json`` or ``console``.
+    """
+
+    state_dir: Path
+    key_file: Path
+    database_url: str | None = field(default=None, repr=False)  # may hold a password
+    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    verifier: bool = True
+    wait_seconds: float = 15.0
+    source_rate: float = 600.0
+    queue_limit: int = 1_000_000
+    log_format: str = "auto"
+    orgs: Mapping[str, OrgSettings] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """What may be logged: every setting, secrets masked, in JSON's types."""
+        described = {
+            part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name != "orgs"
+        }
+        if self.database_url is not None:
+            described["database_url"] = urlsplit(self.database_url).scheme + "://***"
+        described["listen"] = f"{self.listen[0]}:{self.listen[1]}"
+        described["orgs"] = {
+            name: {part.name: _plain(getattr(org, part.name)) for part in fields(org)}
+            for name, org in self.orgs.items()
+        }
+        return described
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return "***"
+    if isinstance(value, Rules):
+        return {part.name: getattr(value, part.name) for part in fields(value)}
+    return str(value) if isinstance(value, Path) else value
