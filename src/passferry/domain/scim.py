@@ -15,6 +15,9 @@ NOT_WRITTEN_BACK = frozenset({"id", "meta", "groups", "password"})
 """Read-only members of a user that a PUT leaves out, and the one it sets. Names are case-insensitive."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_OPAQUE = re.compile(r"[!#-~]{1,256}")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_SINGLE = ("id", "username", "active", "meta")
 
 
 class NotScim(ValueError):
@@ -30,6 +33,7 @@ class User:
     active: bool
     version: str | None  # without quotes and weakness mark
     raw: str  # the JSON text of the resource
+    entity_tag: str | None = None  # the version as an ETag, in the very form in which the target gave it
 
     def __repr__(self) -> str:
         return f"User(id={self.id!r}, active={self.active}, version={self.version!r})"
@@ -39,7 +43,13 @@ def _no_constant(name: str) -> Any:
     raise NotScim("NaN and Infinity are not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+class Number(str):
+    """A JSON number as its text: a conversion would cost digits, and fails beyond 4,300 of them."""
+
+    __slots__ = ()
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_int=Number, parse_float=Number)
 
 
 def members(text: str) -> list[tuple[str, str]]:
@@ -87,33 +97,66 @@ def _members(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def value_of(text: str) -> Any:
+    """The value of the JSON ``text``, numbers as ``Number``. Raises ``NotScim``, never anything else."""
+    try:
+        value, end = _decoder.raw_decode(text, _skip(text, 0))
+        if _skip(text, end) == len(text):
+            return value
+    except (ValueError, RecursionError, IndexError):
+        pass
+    raise NotScim("not JSON")
+
+
 def parse_user(text: str, etag: str | None = None) -> User:
     """The user in ``text``. ``etag`` is the answer's header, which wins over ``meta.version``.
 
-    Raises ``NotScim`` unless it has an id and a userName, both text. A user that does not say ``active`` is
-    active (RFC 7643 §4.1.1 leaves the meaning to the service provider; only ``false`` means inactive).
+    Raises ``NotScim`` unless it has one id and one userName, both text. A user that does not say ``active``
+    is active (RFC 7643 §4.1.1 leaves the meaning to the service provider; only ``false`` means inactive).
     """
-    named = {name.lower(): value for name, value in members(text)}
-    try:
-        user_id, user_name = json.loads(named["id"]), json.loads(named["username"])
-        active = json.loads(named.get("active", "true"))
-        meta = json.loads(named.get("meta", "{}"))
-    except (KeyError, ValueError):
-        user_id = user_name = None
-        active, meta = True, {}
-    if not isinstance(user_id, str) or not isinstance(user_name, str) or not user_id:
+    found = members(text)
+    names = [name.lower() for name, _ in found]
+    if any(names.count(name) > 1 for name in _SINGLE):
+        raise NotScim("a member is repeated")  # readers differ in which one counts
+    named = {name.lower(): value for name, value in found}
+    user_id, user_name = value_of(named.get("id", "null")), value_of(named.get("username", "null"))
+    active, meta = value_of(named.get("active", "true")), value_of(named.get("meta", "{}"))
+    if not _is_name(user_id) or not _is_name(user_name):
         raise NotScim("not a user")
-    version = etag if etag is not None else (meta.get("version") if isinstance(meta, dict) else None)
-    return User(
-        user_id, user_name, active is not False and active != "false", bare_version(version), text.strip()
-    )
+    stated = meta.get("version") if isinstance(meta, dict) else None
+    version = etag if bare_version(etag) is not None else stated
+    inactive = active is False or (text_of(active) or "").casefold() == "false"
+    return User(user_id, user_name, not inactive, bare_version(version), text.strip(), _entity_tag(version))
+
+
+def text_of(value: Any) -> str | None:
+    """``value`` of an answer if it is a JSON string, else None."""
+    return value if isinstance(value, str) and not isinstance(value, Number) else None
+
+
+def _is_name(value: Any) -> bool:
+    """Whether ``value`` is text that UTF-8 can carry: a lone surrogate fits into no URL and no database."""
+    text = text_of(value)
+    return bool(text) and not any("\ud800" <= sign <= "\udfff" for sign in text or "")
 
 
 def bare_version(version: Any) -> str | None:
-    """A version without quotes and ``W/``: the ETag and ``meta.version`` differ in them between servers."""
-    if not isinstance(version, str):
+    """A version without quotes and ``W/``: the ETag and ``meta.version`` differ in them between servers.
+
+    None for anything that cannot stand in an entity tag (RFC 9110 §8.8.3), so that it is never sent back.
+    """
+    text = text_of(version)
+    if text is None:
         return None
-    return version.strip().removeprefix("W/").strip('"') or None
+    bare = text.strip().removeprefix("W/").strip('"')
+    return bare if _OPAQUE.fullmatch(bare) else None
+
+
+def _entity_tag(version: Any) -> str | None:
+    bare = bare_version(version)
+    if bare is None:
+        return None
+    return f'W/"{bare}"' if version.strip().startswith("W/") else f'"{bare}"'
 
 
 def put_body(user: User, password: str) -> str:
@@ -135,22 +178,23 @@ def patch_body(password: str) -> str:
 def list_items(text: str) -> tuple[int, list[str]]:
     """(totalResults, the text of each resource) of a ListResponse (RFC 7644 §3.4.2). Raises ``NotScim``."""
     named = {name.lower(): value for name, value in members(text)}
-    total = json.loads(named.get("totalresults", "null"))
-    if not isinstance(total, int) or isinstance(total, bool):
+    total = named.get("totalresults", "")
+    if not _COUNT.fullmatch(total):
         raise NotScim("no totalResults")
-    return total, _elements(named.get("resources", "[]"))
+    return int(total), elements(named.get("resources", "[]"))
 
 
-def _elements(array: str) -> list[str]:
+def elements(text: str) -> list[str]:
+    """The elements of the JSON array ``text``, each as it stands in the text. Raises ``NotScim``."""
+    if not isinstance(value_of(text), list):
+        raise NotScim("not an array")
     found: list[str] = []
-    if not array.startswith("["):
-        raise NotScim("Resources is not an array")
-    at = _skip(array, 1)
-    while array[at] != "]":
-        start = at
-        _, at = _decoder.raw_decode(array, start)
-        found.append(array[start:at])
-        at = _skip(array, at)
-        if array[at] == ",":
-            at = _skip(array, at + 1)
+    at = _skip(text, _skip(text, 0) + 1)
+    while text[at] != "]":
+        start = _skip(text, at)
+        _, at = _decoder.raw_decode(text, start)
+        found.append(text[start:at])
+        at = _skip(text, at)
+        if text[at] == ",":
+            at += 1
     return found

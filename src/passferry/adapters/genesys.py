@@ -1,0 +1,99 @@
+"""One org of Genesys Cloud as a target: its SCIM users, or its own call that sets a password."""
+
+import json
+from urllib.parse import quote
+
+import httpx2
+
+from passferry.adapters.bearer import BULK, Bearer
+from passferry.adapters.oauth import Tokens
+from passferry.adapters.scim_target import SCIM_PATCH, SCIM_PUT, ScimUsers
+from passferry.domain.outcome import Outcome
+from passferry.domain.password import Password
+from passferry.domain.scim import NotScim, User, parse_user
+from passferry.ports import Clock, Gate
+
+NATIVE = "native"
+"""Write mode: POST /api/v2/users/{userId}/password."""
+
+PAGE, MOST_PAGES = 25, 400
+"""Users a page (more may be answered 429), and how many pages of inactive users are read at most."""
+
+
+class GenesysTarget:
+    """See the module; the port ``Target``.
+
+    Args:
+        api_url: `https://api.<domain>`.
+        write_mode: ``scim-put``, ``scim-patch`` or ``native``.
+        tokens: of the org's OAuth client; closed by ``close``.
+        client: see ``http_client``; closed by ``close``.
+        gate: paces reads, and is told every answer.
+        request_limit: seconds that one request may take in all.
+        clock: see ``Bearer``.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        write_mode: str,
+        tokens: Tokens,
+        client: httpx2.AsyncClient,
+        gate: Gate,
+        request_limit: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if write_mode not in (SCIM_PUT, SCIM_PATCH, NATIVE):
+            raise ValueError(f"write mode {write_mode!r} is none of Genesys Cloud")
+        self._mode, self._api = write_mode, api_url.rstrip("/") + "/api/v2"
+        self._bearer = Bearer(client, tokens, gate, request_limit, "application/json", clock)
+        self._users = ScimUsers(self._bearer, self._api + "/scim/v2/users", strong=True)
+
+    async def find(self, user_name: str) -> User | Outcome | None:
+        """See ``Target.find``. A filter by name may leave inactive users out."""
+        return await self._users.find(user_name)
+
+    async def inactive(self) -> dict[str, str] | Outcome:
+        """See ``Target.inactive``: page after page, as bulk, at most 10,000 users."""
+        found: dict[str, str] = {}
+        start = 1
+        for _ in range(MOST_PAGES):
+            page = await self._users.page("active eq false", start, PAGE, BULK)
+            if isinstance(page, Outcome):
+                return page
+            total, items = page
+            found.update(_inactive_names(items))
+            start += len(items)
+            if not items or start > total:
+                break
+        return found
+
+    async def read(self, user_id: str) -> User | Outcome:
+        """See ``Target.read``."""
+        return await self._users.read(user_id)
+
+    async def write(self, user: User, password: Password) -> Outcome:
+        """See ``Target.write``. The native call takes no version."""
+        if self._mode == SCIM_PUT:
+            return await self._users.put(user, password)
+        if self._mode == SCIM_PATCH:
+            return await self._users.patch(user, password)
+        url = f"{self._api}/users/{quote(user.id, safe='', errors='replace')}/password"
+        return await self._bearer.write("POST", url, json.dumps({"newPassword": password.reveal()}), password)
+
+    async def close(self) -> None:
+        """Give up connections and token requests."""
+        await self._bearer.close()
+
+
+def _inactive_names(items: list[str]) -> dict[str, str]:
+    """Ids by name. A user that cannot be understood hides nobody else; active ones are left out."""
+    names: dict[str, str] = {}
+    for item in items:
+        try:
+            user = parse_user(item)
+        except NotScim:
+            continue
+        if not user.active:
+            names[user.user_name.casefold()] = user.id
+    return names
