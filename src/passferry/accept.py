@@ -1,15 +1,40 @@
-"""The use case accept: one change in, checked, sealed, committed; then the caller is answered.
+"""The use case accept: one change in, checked, sealed, committed; then the caller is answered."""
 
-(Signatures are settled; the inside is being written.)
-"""
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from passferry.domain.change import Change, Reference
+from passferry.domain.accepting import (
+    CLOCK_TOLERANCE,
+    Accepted,
+    KeyReused,
+    NewChange,
+    Replayed,
+    Stale,
+    Verdict,
+    judge,
+)
+from passferry.domain.change import Change, Reference, State
 from passferry.domain.password import Password
-from passferry.domain.policy import Violation
-from passferry.ports import Caller
+from passferry.domain.policy import Rules, Violation, check
+from passferry.notices import Notices
+from passferry.ports import (
+    AcceptStore,
+    Binding,
+    Caller,
+    Clock,
+    LookupStore,
+    SealBroken,
+    Sealer,
+    StoreFull,
+    StoreLost,
+    UnknownKey,
+)
+
+BATCH = 256
+"""Changes that share one commit at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +50,7 @@ class Request:
 
 
 class NotAccepted(Exception):
-    """Nothing was stored. ``code`` is stable and public; so is the message. ``retry_after`` in seconds: send again."""
+    """Nothing was stored. ``code`` and message are public; with ``retry_after`` (seconds): send again."""
 
     def __init__(
         self,
@@ -40,11 +65,6 @@ class NotAccepted(Exception):
         self.violations = tuple(violations)
 
 
-# codes of NotAccepted and their HTTP status:
-#   policy (violations listed) 400 · changed.at.future 400 · change.stale 409 · idempotency.key.reused 409
-#   source.too.fast 429 · queue.full 503 · disk.full 503 · shutting.down 503
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The change that stands for the request; ``replayed``: it existed before."""
@@ -53,13 +73,222 @@ class Taken:
     replayed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What is accepted of an org. Times are seconds, ``source_rate`` changes a second and source."""
+
+    rules: Rules = field(default_factory=Rules)
+    time_to_live: float = 72 * 3600.0
+    source_rate: float = 500.0
+    queue_limit: int = 500_000
+
+
+class SourceRates:
+    """How fast each source may send: a bucket of two seconds' worth, by monotonic time."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def admit(self, source: str, rate: float, now: float) -> float:
+        """0.0 when a change is admitted, else the seconds to wait."""
+        due = max(self._next.get(source, now), now)
+        if due - now > 2.0:
+            return due - now - 2.0
+        self._next[source] = due + 1.0 / rate
+        return 0.0
+
+
 class Accept:
-    """See the module."""
+    """Takes changes for all orgs of a process; concurrent ones share a commit."""
+
+    def __init__(
+        self,
+        store: AcceptStore,
+        lookup: LookupStore,
+        sealer: Sealer,
+        clock: Clock,
+        notices: Notices,
+        orgs: Mapping[str, Intake],
+        fatal: Callable[[str], None],
+    ) -> None:
+        """``fatal`` is told why the process must end: a commit failed and its effect is not known."""
+        self._store, self._lookup, self._sealer, self._clock = store, lookup, sealer, clock
+        self._notices, self._orgs, self._fatal = notices, orgs, fatal
+        self._rates = SourceRates()
+        self._queue: asyncio.Queue[tuple[NewChange, asyncio.Future[Verdict]]] = asyncio.Queue(4096)
+        self._backlog: dict[str, tuple[float, int]] = {}
+        self._committing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._held_up: Callable[[str], float] = lambda org: 0.0
+
+    def ask_before_waiting(self, held_up: Callable[[str], float]) -> None:
+        """``held_up`` gives the seconds for which nothing of an org can be sent."""
+        self._held_up = held_up
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Check, seal, commit (sharing the commit with concurrent callers). Raises ``NotAccepted``."""
-        raise NotImplementedError
+        """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
+        if self._closed:
+            raise NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
+        intake = self._orgs[request.org]
+        self._admit(caller, intake)
+        self._check(request, intake)
+        await self._check_backlog(request.org, intake)
+        item = self._seal(caller, request, intake)
+        verdict = await self._commit(item)
+        if isinstance(verdict, Stale):
+            raise NotAccepted("change.stale", "A newer change of this user is already accepted.")
+        if isinstance(verdict, KeyReused):
+            raise NotAccepted("idempotency.key.reused", "The Idempotency-Key was used with another body.")
+        change_id = verdict.change_id if isinstance(verdict, Replayed) else item.id
+        if isinstance(verdict, Accepted):
+            if verdict.replaces is not None:
+                self._notices.announce(verdict.replaces)
+            self._notices.accepted(request.org)
+        change = await self._lookup.change(change_id) if isinstance(verdict, Replayed) else _fresh(item)
+        if change is None:  # it ended and was pruned long ago, under a key that was kept
+            raise NotAccepted("idempotency.key.reused", "The change of this Idempotency-Key is gone.")
+        return Taken(change, isinstance(verdict, Replayed))
 
     async def wait(self, change_id: str, seconds: float) -> Change:
-        """The change when it has ended or is parked, or its next attempt is known to lie beyond ``seconds``, or they are over."""
-        raise NotImplementedError
+        """The change once it ended or is parked; earlier when nothing can happen within ``seconds``."""
+        deadline = self._clock.monotonic() + seconds
+        async with self._notices.of(change_id) as news:
+            while True:
+                news.clear()
+                change = await self._lookup.change(change_id)
+                if change is None:
+                    raise LookupError(change_id)
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or change.state not in (State.PENDING, State.DELIVERING):
+                    return change
+                if change.state is State.PENDING and self._beyond(change, left):
+                    return change
+                try:
+                    async with asyncio.timeout(min(left, 1.0)):
+                        await news.wait()
+                except TimeoutError:
+                    pass  # looked at again: a command beside this process announces nothing here
+
+    async def close(self) -> None:
+        """Refuse new changes and finish the commits under way."""
+        self._closed = True
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+
+    def _beyond(self, change: Change, left: float) -> bool:
+        due = (change.next_attempt_at or 0.0) - self._clock.now()
+        return max(due, self._held_up(change.org)) > left
+
+    def _admit(self, caller: Caller, intake: Intake) -> None:
+        wait = self._rates.admit(caller.name, intake.source_rate, self._clock.monotonic())
+        if wait > 0:
+            raise NotAccepted("source.too.fast", "This source sends too fast.", retry_after=wait)
+
+    def _check(self, request: Request, intake: Intake) -> None:
+        if request.changed_at is not None and request.changed_at > self._clock.now() + CLOCK_TOLERANCE:
+            raise NotAccepted("changed.at.future", "changedAt is more than 5 minutes ahead.")
+        user = request.user.value if request.user.kind == "userName" else None
+        violations = check(request.password, user, intake.rules)
+        if violations:
+            raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
+
+    async def _check_backlog(self, org: str, intake: Intake) -> None:
+        now = self._clock.monotonic()
+        looked, size = self._backlog.get(org, (-1.0, 0))
+        if now - looked > 1.0 or looked < 0:
+            self._backlog[org] = (now, size)  # one caller looks, the others go on with the last figure
+            size = await self._store.backlog(org)
+            self._backlog[org] = (now, size)
+        if size >= intake.queue_limit:
+            raise NotAccepted("queue.full", "Too many changes are waiting.", retry_after=30)
+
+    def _seal(self, caller: Caller, request: Request, intake: Intake) -> NewChange:
+        now = self._clock.now()
+        change_id = uuid.uuid4().hex
+        binding = Binding("password", request.org, request.user.value, change_id)
+        return NewChange(
+            id=change_id,
+            org=request.org,
+            user=request.user,
+            source=caller.name,
+            sealed=self._sealer.seal(request.password.reveal().encode(), binding),
+            now=now,
+            expires_at=now + intake.time_to_live,
+            changed_at=request.changed_at,
+            bulk=request.bulk,
+            idempotency_key=request.idempotency_key,
+            body_mac=self._body_mac(request) if request.idempotency_key is not None else b"",
+            same=lambda live: self._same(live, request.password),
+        )
+
+    def _body_mac(self, request: Request) -> bytes:
+        fields = [request.user.kind, request.user.value, request.password.reveal(), request.changed_at]
+        return self._sealer.mac("idempotency", json.dumps(fields).encode())
+
+    def _same(self, live: Change, password: Password) -> bool:
+        if live.sealed is None:
+            return False
+        binding = Binding("password", live.org, live.user.value, live.id)
+        try:
+            stored = Password(self._sealer.open(live.sealed, binding).decode())
+        except (SealBroken, UnknownKey):
+            return False
+        return stored.same_as(password)
+
+    async def _commit(self, item: NewChange) -> Verdict:
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        if self._queue.full():
+            raise NotAccepted("queue.full", "Too many requests at once.", retry_after=1)
+        self._queue.put_nowait((item, future))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_all())
+        # A caller that goes away does not take the others' commit with it.
+        return await asyncio.shield(future)
+
+    async def _commit_all(self) -> None:
+        while not self._queue.empty():
+            batch = [self._queue.get_nowait() for _ in range(min(BATCH, self._queue.qsize()))]
+            await self._commit_batch(batch)
+
+    async def _commit_batch(self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]]) -> None:
+        try:
+            verdicts = await self._store.accept([item for item, _ in batch], judge)
+        except StoreFull:
+            refusal = NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
+            _fail(batch, refusal)
+        except StoreLost as lost:
+            _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
+            self._fatal(str(lost))
+        except Exception as error:  # noqa: BLE001  # one item's failure must not fail its neighbours
+            if len(batch) == 1:
+                _fail(batch, error)
+            else:
+                for one in batch:
+                    await self._commit_batch([one])
+        else:
+            for (_, future), verdict in zip(batch, verdicts, strict=True):
+                if not future.done():
+                    future.set_result(verdict)
+
+
+def _fail(batch: Sequence[tuple[NewChange, asyncio.Future[Verdict]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # seen, even if its caller has gone
+
+
+def _fresh(item: NewChange) -> Change:
+    return Change(
+        id=item.id,
+        org=item.org,
+        seq=0,
+        user=item.user,
+        source=item.source,
+        state=State.PENDING,
+        accepted_at=item.now,
+        updated_at=item.now,
+        expires_at=item.expires_at,
+        next_attempt_at=item.now,
+        bulk=item.bulk,
+    )

@@ -62,6 +62,10 @@ class Sealer(Protocol):
         """Whether the ring holds the sealing key named ``key_id`` (16 hexadecimal digits)."""
 
 
+class VerifierBroken(Exception):
+    """The bytes are no verifier, or one whose cost is beyond the bounds."""
+
+
 class Hasher(Protocol):
     """Argon2id verifiers (RFC 9106), computed off the event loop, a bounded number at a time."""
 
@@ -96,7 +100,7 @@ class Target(Protocol):
         """The one user whose userName equals ``user_name``, case folded; None when no active one does."""
 
     async def inactive(self) -> Mapping[str, str] | Outcome:
-        """userName (case folded) to id of all inactive users; empty where the target has no such list."""
+        """All inactive users, userName (case folded) to id; empty where the target has no such list."""
 
     async def read(self, user_id: str) -> User | Outcome:
         """The user as it is now, whole."""
@@ -138,7 +142,6 @@ class OrgState:
 
     paused: str | None = None  # "operator", or the code for which delivery paused itself
     blocked_until: float = 0.0  # told by Retry-After
-    recent_requests: int = 0  # sent in the last minute, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Delivered:
     """What was last brought to a resolved user."""
 
     change_id: str
-    user: str  # the reference that the verifier is sealed to
+    resolved_id: str  # with the change's id, what the verifier is sealed to
     version: str | None
     verifier: bytes | None  # sealed
 
@@ -156,7 +159,7 @@ class Standing:
     """A change at the moment its user was resolved, with what stands in its way."""
 
     change: Change | None  # None: it is no longer live
-    wait_until: float | None  # another send to this user may still be executed until then
+    intent_at: float | None  # when a send began that may still be executed; epoch seconds
     delivered: Delivered | None
 
 
@@ -173,7 +176,7 @@ class DeliveryStore(Protocol):
         """Write down who the user is (once), supersede older changes of the same resolved user."""
 
     async def begin(
-        self, change_id: str, version: str | None, now: float, block: float, beside: Sequence[Record] = ()
+        self, change_id: str, version: str | None, now: float, block: float
     ) -> Change | float | None:
         """Commit the intent to write.
 
@@ -192,11 +195,25 @@ class DeliveryStore(Protocol):
     async def org_state(self, org: str) -> OrgState:
         """The org's state now."""
 
-    async def set_org(self, org: str, paused: str | None, blocked_until: float, actor: str, now: float) -> None:
+    async def requests_since(self, org: str, since: float) -> int:
+        """How many requests were sent to the org's target after ``since``, at most."""
+
+    async def set_org(
+        self, org: str, paused: str | None, blocked_until: float, actor: str, now: float
+    ) -> None:
         """Pause, resume or block an org, with its audit record when the pause changed."""
 
-    async def recover(self, org: str, now: float) -> int:
-        """Put changes whose intent was left unfinished by a dead owner back in line; how many."""
+    async def recover(self, org: str, now: float, block: float) -> int:
+        """Put changes whose intent was left unfinished by a dead owner back in line; how many.
+
+        ``block`` seconds after its intent a change may be tried again, its outcome being in doubt.
+        """
+
+    async def hold(self, org: str, now: float) -> int:
+        """Park everything pending (after a back-up was restored); how many."""
+
+    async def next_due(self, org: str, now: float) -> float | None:
+        """The next time after ``now`` at which a live change becomes due."""
 
 
 @dataclass(frozen=True, slots=True)

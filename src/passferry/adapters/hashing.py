@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from argon2.low_level import Type, hash_secret_raw
 
 from passferry.domain.password import Password
+from passferry.ports import VerifierBroken
 
 FORMAT = 0x01
 SALT_BYTES = 16
@@ -23,10 +24,6 @@ TAG_BYTES = 32
 NICENESS = 10
 _LAYOUT = struct.Struct(f">BIHB{SALT_BYTES}s{TAG_BYTES}s")
 _VERSION = 0x13
-
-
-class VerifierBroken(Exception):
-    """The bytes are no verifier, or one whose cost is beyond the bounds."""
 
 
 @dataclass(frozen=True, slots=True)

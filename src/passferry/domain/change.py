@@ -121,6 +121,7 @@ class Change:
     expires_at: float
     attempts: int = 0
     bulk: bool = False
+    waiting_since: float = 0.0  # accept time of the oldest change that this one stands for
     next_attempt_at: float | None = None
     evidence: Evidence | None = None
     error: Failure | None = None

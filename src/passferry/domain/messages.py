@@ -45,8 +45,12 @@ MESSAGES: dict[str, str] = {
     "version.conflict": "The user was changed by somebody else at the same moment.",
     "no.answer": "The request was sent and no answer came; its outcome is found out before the next try.",
     # about the change
+    "user.busy": "An earlier write to this user may still be executed; this one waits.",
+    "intent.stale": "The write could not start at once and is prepared anew.",
+    "password.unchanged": "It is the password that was last delivered.",
     "outcome.unknown": "An answer was lost, and the target's state does not show whether the write happened.",
     "attempts.exhausted": "It was tried as often as is allowed.",
+    "parked": "The change waits for a person to look at it.",
     "held": "Parked at start, as asked by --hold.",
     "expired": "The change is older than its time to live.",
     "superseded": "A newer change of the same user was accepted.",

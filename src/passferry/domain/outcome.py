@@ -159,12 +159,17 @@ def _org_down(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failur
     return Next(State.PENDING, now + backoff(c.attempts, li, r), counts=False, error=e)
 
 
+def _at_once(c: Change, now: float, li: Limits, r: float) -> float:
+    """A few tries without a wait: what failed is put right by reading again."""
+    return now if c.attempts < 3 else now + min(backoff(c.attempts, li, r), 60.0)
+
+
 def _conflict(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    return Next(State.PENDING, now + min(backoff(c.attempts, li, r), 60.0), error=e)
+    return Next(State.PENDING, _at_once(c, now, li, r), error=e)
 
 
 def _unauthorized(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    return Next(State.PENDING, now, error=e)
+    return Next(State.PENDING, _at_once(c, now, li, r), error=e)
 
 
 def _unknown(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:

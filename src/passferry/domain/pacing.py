@@ -37,7 +37,7 @@ class Pacer:
     """The pacing of one org over all its tokens. Not thread-safe; the owner loop alone uses it."""
 
     def __init__(self, limit: int, now: float, spent: int = 0, blocked_until: float = 0.0) -> None:
-        """Start from ``limit`` requests a minute, of which ``spent`` were used in the minute before ``now``."""
+        """Start from ``limit`` requests a minute, ``spent`` of them used in the minute before ``now``."""
         self.configured = max(1, limit)
         self._limit = self.configured
         self._learnt_until = 0.0
@@ -68,7 +68,9 @@ class Pacer:
         if len(self._sent) >= limit:
             at = max(at, self._sent[-limit] + self.window)
         stated = self._stated
-        if stated is not None and stated.count + stated.sent_since >= max(1, int(stated.allowed * (1 - reserve))):
+        if stated is not None and stated.count + stated.sent_since >= max(
+            1, int(stated.allowed * (1 - reserve))
+        ):
             at = max(at, stated.resets_at)
         return at
 
@@ -97,7 +99,7 @@ class Pacer:
         self._stated = Stated(count, allowed, resets_at, in_flight)
 
     def throttled(self, now: float, wait: float) -> None:
-        """A 429 came: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was spent."""
+        """A 429: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was spent."""
         self.block(now + wait)
         self._forget(now)
         spent = len(self._sent)

@@ -1,0 +1,234 @@
+"""Accepting on the database: many changes, one commit, a fixed number of statements."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from passferry.adapters import schema
+from passferry.adapters.database import Chain, Database, upsert
+from passferry.adapters.rows import change_of, row_of
+from passferry.domain.accepting import Accepted, Judge, NewChange, Remembered, Replayed, UserRow, Verdict
+from passferry.domain.audit import Record
+from passferry.domain.change import Change, Failure, State
+from passferry.domain.messages import message_for
+
+KEPT = 86400.0
+"""Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
+
+
+class SqlAcceptStore:
+    """The port ``AcceptStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
+        """See the port."""
+        return await self._database.run(lambda c: _accept(c, self._database.audit_key, items, judge))
+
+    async def backlog(self, org: str) -> int:
+        """See the port."""
+        table = schema.changes
+        query = select(func.count()).select_from(table).where(table.c.org == org, table.c.live)
+        return await self._database.run(lambda c: c.execute(query).scalar_one())
+
+
+def superseded(change: Change, by: str, now: float) -> Change:
+    """``change`` after ``by`` was accepted: ended, or, while it is being sent, only without its password."""
+    if change.state is State.DELIVERING:
+        return replace(change, sealed=None, superseded_by=by, updated_at=now)
+    error = Failure("superseded", message_for("superseded"))
+    return replace(
+        change,
+        state=State.SUPERSEDED,
+        sealed=None,
+        superseded_by=by,
+        updated_at=now,
+        next_attempt_at=None,
+        error=error,
+    )
+
+
+def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
+    """Update every column of existing ``changes``."""
+    rows = [{f"b_{name}": value for name, value in row_of(change).items()} for change in changes]
+    if rows:
+        connection.execute(_UPDATE, rows)
+
+
+_UPDATE = (
+    update(schema.changes)
+    .where(schema.changes.c.id == bindparam("b_id"))
+    .values({c.name: bindparam(f"b_{c.name}") for c in schema.changes.columns if c.name != "id"})
+)
+
+
+def _accept(connection: Connection, key: bytes, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
+    verdicts: dict[int, Verdict] = {}
+    for org in dict.fromkeys(item.org for item in items):
+        mine = [(index, item) for index, item in enumerate(items) if item.org == org]
+        page = _Page(connection, key, org, [item for _, item in mine])
+        for index, item in mine:
+            verdicts[index] = page.take(item, judge)
+        page.write()
+    return [verdicts[index] for index in range(len(items))]
+
+
+@dataclass
+class _User:
+    row: UserRow
+    resolved_id: str | None
+    dirty: bool = False
+
+
+class _Page:
+    """What a batch's items of one org need to know, read at once, and what they change, written at once."""
+
+    def __init__(self, connection: Connection, key: bytes, org: str, items: Sequence[NewChange]) -> None:
+        self._connection, self._org = connection, org
+        self._users = self._read_users({item.user.key for item in items})
+        self._live = self._read_live({item.user.key for item in items})
+        keys = {item.idempotency_key for item in items if item.idempotency_key is not None}
+        self._remembered = self._read_remembered(keys, items[0].now) if keys else {}
+        self._chain = Chain(connection, key, org)
+        self._new: dict[str, Change] = {}
+        self._changed: dict[str, Change] = {}
+        self._remember: list[dict[str, Any]] = []
+
+    def take(self, item: NewChange, judge: Judge) -> Verdict:
+        remembered = self._remembered.get((item.source, item.idempotency_key))
+        live = self._live.get(item.user.key)
+        verdict = judge(item, self._newest(item.user.key), live, remembered)
+        if isinstance(verdict, Accepted):
+            self._store(item, verdict.replaces)
+            self._note(item, item.id)
+        elif isinstance(verdict, Replayed) and remembered is None:
+            self._touch(item)
+            self._note(item, verdict.change_id)
+        return verdict
+
+    def write(self) -> None:
+        if self._new:
+            self._connection.execute(
+                insert(schema.changes), [row_of(change) for change in self._new.values()]
+            )
+        write_changes(self._connection, self._changed.values())
+        rows = [
+            {
+                "org": self._org,
+                "key": key,
+                "newest_seq": user.row.newest_seq,
+                "newest_at": user.row.newest_at,
+                "newest_source": user.row.newest_source,
+                "resolved_id": user.resolved_id,
+            }
+            for key, user in self._users.items()
+            if user.dirty
+        ]
+        upsert(self._connection, schema.users, rows)
+        upsert(self._connection, schema.idempotency, self._remember)
+        self._chain.close()
+
+    def _newest(self, key: str) -> UserRow | None:
+        """The newest of all references that are known to be this user's."""
+        own = self._users.get(key)
+        if own is None:
+            return None
+        if own.resolved_id is None:
+            return own.row
+        same = (user.row for user in self._users.values() if user.resolved_id == own.resolved_id)
+        return max(same, key=lambda row: row.newest_seq)
+
+    def _store(self, item: NewChange, replaces: Change | None) -> None:
+        record = Record("accepted", item.now, item.source, item.id, item.user.value, State.PENDING.value)
+        change = Change(
+            id=item.id,
+            org=item.org,
+            seq=self._chain.add(record),
+            user=item.user,
+            source=item.source,
+            state=State.PENDING,
+            accepted_at=item.now,
+            waiting_since=replaces.waiting_since if replaces is not None else item.now,
+            updated_at=item.now,
+            expires_at=item.expires_at,
+            next_attempt_at=item.now,
+            bulk=item.bulk,
+            sealed=item.sealed,
+        )
+        if replaces is not None:
+            self._replace(replaces, item)
+        self._new[change.id] = self._live[item.user.key] = change
+        newest_at = item.changed_at if item.changed_at is not None else item.now
+        old = self._users.get(item.user.key)
+        row = UserRow(change.seq, newest_at, item.source)
+        self._users[item.user.key] = _User(row, old.resolved_id if old else None, dirty=True)
+
+    def _replace(self, old: Change, item: NewChange) -> None:
+        done = superseded(old, item.id, item.now)
+        (self._new if old.id in self._new else self._changed)[old.id] = done
+        self._chain.add(
+            Record(
+                "superseded", item.now, item.source, old.id, old.user.value, done.state.value, other=item.id
+            )
+        )
+
+    def _touch(self, item: NewChange) -> None:
+        """A replay proves that its password is the user's at ``changed_at``: an older change is stale now."""
+        user = self._users.get(item.user.key)
+        if user is not None and item.changed_at is not None and item.changed_at > user.row.newest_at:
+            user.row = UserRow(user.row.newest_seq, item.changed_at, item.source)
+            user.dirty = True
+
+    def _note(self, item: NewChange, change_id: str) -> None:
+        if item.idempotency_key is None:
+            return
+        self._remembered[(item.source, item.idempotency_key)] = Remembered(item.body_mac, change_id)
+        self._remember.append(
+            {
+                "org": self._org,
+                "key": item.idempotency_key,
+                "source": item.source,
+                "body_mac": item.body_mac,
+                "change_id": change_id,
+                "created_at": item.now,
+            }
+        )
+
+    def _read_users(self, keys: set[str]) -> dict[str, _User]:
+        table = schema.users
+        named = select(table).where(table.c.org == self._org, table.c.key.in_(keys)).with_for_update()
+        rows = list(self._connection.execute(named))
+        resolved = {row.resolved_id for row in rows if row.resolved_id is not None}
+        if resolved:
+            same = select(table).where(table.c.org == self._org, table.c.resolved_id.in_(resolved))
+            rows += list(self._connection.execute(same))
+        return {
+            row.key: _User(UserRow(row.newest_seq, row.newest_at, row.newest_source), row.resolved_id)
+            for row in rows
+        }
+
+    def _read_live(self, keys: set[str]) -> dict[str, Change]:
+        table = schema.changes
+        query = (
+            select(table)
+            .where(table.c.org == self._org, table.c.user_key.in_(keys), table.c.live)
+            .where(table.c.superseded_by.is_(None))
+            .order_by(table.c.seq)
+        )
+        return {row.user_key: change_of(row) for row in self._connection.execute(query)}
+
+    def _read_remembered(self, keys: set[str], now: float) -> dict[tuple[str, str | None], Remembered]:
+        table, changes = schema.idempotency, schema.changes
+        query = (
+            select(table, changes.c.live)
+            .outerjoin(changes, changes.c.id == table.c.change_id)
+            .where(table.c.org == self._org, table.c.key.in_(keys))
+        )
+        return {
+            (row.source, row.key): Remembered(row.body_mac, row.change_id)
+            for row in self._connection.execute(query)
+            if row.live or row.created_at > now - KEPT
+        }

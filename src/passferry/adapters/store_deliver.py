@@ -1,0 +1,417 @@
+"""Delivery on the database: whose turn it is, intents, and what became of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, insert, or_, select, update
+
+from passferry.adapters import schema
+from passferry.adapters.database import Chain, Database
+from passferry.adapters.rows import change_of, key_id_of
+from passferry.adapters.store_accept import superseded, write_changes
+from passferry.domain.audit import Record
+from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
+from passferry.domain.messages import message_for
+from passferry.domain.outcome import Next, Outcome
+from passferry.ports import Delivered, OrgState, Standing
+
+CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
+ACTOR = "delivery"
+WAITING = (State.PENDING.value, State.PARKED.value)
+
+
+class SqlDeliveryStore:
+    """The port ``DeliveryStore``. An owner whose epoch has passed changes nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._epochs: dict[str, int] = {}
+
+    async def take(self, org: str) -> OrgState:
+        """See the port."""
+
+        def work(c: Connection) -> int:
+            c.execute(update(ORGS).where(ORGS.c.name == org).values(epoch=ORGS.c.epoch + 1))
+            return int(c.execute(select(ORGS.c.epoch).where(ORGS.c.name == org)).scalar_one())
+
+        self._epochs[org] = await self._database.run(work)
+        return await self.org_state(org)
+
+    async def org_state(self, org: str) -> OrgState:
+        """See the port."""
+
+        def work(c: Connection) -> OrgState:
+            row = c.execute(select(ORGS).where(ORGS.c.name == org)).one()
+            return OrgState(row.paused, row.blocked_until)
+
+        return await self._database.run(work)
+
+    async def requests_since(self, org: str, since: float) -> int:
+        """See the port."""
+        table = schema.audit
+        query = select(func.count()).where(
+            table.c.org == org, table.c.at > since, table.c.kind.in_(("attempt", "outcome"))
+        )
+        # An attempt is a read and a write, and its outcome was noted too; a look-up is noted by its outcome.
+        return 2 * await self._database.run(lambda c: int(c.execute(query).scalar_one()))
+
+    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
+        """See the port."""
+        query = (
+            _waiting(org)
+            .where(CHANGES.c.next_attempt_at <= now, CHANGES.c.id.not_in(busy))
+            .order_by(CHANGES.c.bulk, CHANGES.c.waiting_since)
+            .limit(limit)
+        )
+        return await self._database.run(lambda c: [change_of(row) for row in c.execute(query)])
+
+    async def next_due(self, org: str, now: float) -> float | None:
+        """See the port."""
+        query = select(func.min(CHANGES.c.next_attempt_at)).where(
+            CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.next_attempt_at > now
+        )
+        return await self._database.run(lambda c: c.execute(query).scalar())
+
+    async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
+        """See the port."""
+
+        def work(c: Connection) -> Standing:
+            change = _load(c, change_id)
+            if change is None:
+                return Standing(None, None, None)
+            if change.resolved_id is None:
+                change = replace(change, resolved_id=resolved_id)
+                c.execute(update(CHANGES).where(CHANGES.c.id == change_id).values(resolved_id=resolved_id))
+                c.execute(
+                    update(USERS)
+                    .where(USERS.c.org == change.org, USERS.c.key == change.user.key)
+                    .values(resolved_id=resolved_id)
+                )
+            account = _account(c, change.org, resolved_id)
+            if self._settle_order(c, change, account, now):
+                return Standing(None, None, None)
+            return Standing(change, account.intent_at, _delivered(account))
+
+        return await self._database.run(work)
+
+    def _settle_order(self, c: Connection, change: Change, account: Row[Any], now: float) -> bool:
+        """Supersede the older of this resolved user's changes; whether ``change`` itself is among them."""
+        others = [o for o in _of_user(c, change) if o.superseded_by is None]
+        newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
+        chain = Chain(c, self._database.audit_key, change.org)
+        gone: list[Change] = []
+        if newer is not None or account.newest_seq > change.seq:
+            by = newer.id if newer is not None else (account.intent_change or account.delivered_change or "")
+            gone = [superseded(change, by, now)]
+        gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
+        for old in gone:
+            chain.add(
+                Record(
+                    "superseded",
+                    now,
+                    ACTOR,
+                    old.id,
+                    old.user.value,
+                    old.state.value,
+                    other=old.superseded_by or None,
+                )
+            )
+        write_changes(c, gone)
+        chain.close()
+        return bool(gone) and gone[0].id == change.id
+
+    async def begin(
+        self, change_id: str, version: str | None, now: float, block: float
+    ) -> Change | float | None:
+        """See the port."""
+
+        def work(c: Connection) -> Change | float | None:
+            change = _load(c, change_id)
+            if change is None or change.resolved_id is None or change.state is State.DELIVERING:
+                return None
+            if not self._owns(c, change.org):
+                return None
+            account = _account(c, change.org, change.resolved_id)
+            if account.intent_at is not None and now < account.intent_at + block:
+                return float(account.intent_at + block)
+            if self._settle_order(c, change, account, now):
+                return None
+            attempt = change.attempts + 1
+            check_transition(change.state, State.DELIVERING)
+            begun = replace(
+                change,
+                state=State.DELIVERING,
+                updated_at=now,
+                doubt=change.doubt or Doubt(now, version, attempt),
+            )
+            write_changes(c, [begun])
+            c.execute(
+                update(ACCOUNTS)
+                .where(ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id)
+                .values(intent_change=change.id, intent_at=now, newest_seq=change.seq)
+            )
+            chain = Chain(c, self._database.audit_key, change.org)
+            chain.add(
+                Record(
+                    "attempt",
+                    now,
+                    ACTOR,
+                    change.id,
+                    change.user.value,
+                    begun.state.value,
+                    attempt=attempt,
+                    version=version,
+                )
+            )
+            chain.close()
+            return begun
+
+        return await self._database.run(work)
+
+    async def settle(
+        self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
+    ) -> Change:
+        """See the port."""
+        return await self._database.run(
+            lambda c: _settle(c, self._database.audit_key, change, outcome, nxt, now, verifier)
+        )
+
+    async def expire(self, org: str, now: float) -> int:
+        """See the port."""
+        query = _waiting(org).where(CHANGES.c.expires_at <= now).limit(500)
+        return await self._end_all(org, query, State.EXPIRED, "expired", now)
+
+    async def hold(self, org: str, now: float) -> int:
+        """See the port."""
+        query = _waiting(org).where(CHANGES.c.state == State.PENDING.value)
+        return await self._end_all(org, query, State.PARKED, "held", now)
+
+    async def _end_all(self, org: str, query: Select[Any], state: State, code: str, now: float) -> int:
+        def work(c: Connection) -> int:
+            found = [change_of(row) for row in c.execute(query)]
+            if not found:
+                return 0
+            chain = Chain(c, self._database.audit_key, org)
+            done = []
+            for change in found:
+                check_transition(change.state, state)
+                done.append(
+                    replace(
+                        change,
+                        state=state,
+                        updated_at=now,
+                        next_attempt_at=None,
+                        sealed=change.sealed if state in LIVE else None,
+                        error=Failure(code, message_for(code)),
+                    )
+                )
+                chain.add(Record(code, now, ACTOR, change.id, change.user.value, state.value, code))
+            write_changes(c, done)
+            chain.close()
+            return len(done)
+
+        return await self._database.run(work)
+
+    async def set_org(
+        self, org: str, paused: str | None, blocked_until: float, actor: str, now: float
+    ) -> None:
+        """See the port."""
+
+        def work(c: Connection) -> None:
+            row = c.execute(select(ORGS).where(ORGS.c.name == org)).one()
+            c.execute(
+                update(ORGS).where(ORGS.c.name == org).values(paused=paused, blocked_until=blocked_until)
+            )
+            if row.paused != paused:
+                chain = Chain(c, self._database.audit_key, org)
+                chain.add(Record("paused" if paused else "resumed", now, actor, code=paused or row.paused))
+                chain.close()
+
+        await self._database.run(work)
+
+    async def recover(self, org: str, now: float, block: float) -> int:
+        """See the port."""
+
+        def work(c: Connection) -> int:
+            query = select(CHANGES).where(
+                CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.state == State.DELIVERING.value
+            )
+            found = [change_of(row) for row in c.execute(query)]
+            if found:
+                chain = Chain(c, self._database.audit_key, org)
+                done = [_recovered(c, change, now, block) for change in found]
+                for change in done:
+                    chain.add(
+                        Record(
+                            "recovered",
+                            now,
+                            ACTOR,
+                            change.id,
+                            change.user.value,
+                            change.state.value,
+                            attempt=change.attempts,
+                        )
+                    )
+                write_changes(c, done)
+                chain.close()
+            return len(found)
+
+        return await self._database.run(work)
+
+    def _owns(self, c: Connection, org: str) -> bool:
+        epoch = c.execute(select(ORGS.c.epoch).where(ORGS.c.name == org).with_for_update()).scalar_one()
+        return bool(epoch == self._epochs.get(org))
+
+
+def _waiting(org: str) -> Select[Any]:
+    """Changes that hold their password and are not being sent."""
+    return select(CHANGES).where(
+        CHANGES.c.org == org,
+        CHANGES.c.live,
+        CHANGES.c.state.in_(WAITING),
+        CHANGES.c.superseded_by.is_(None),
+    )
+
+
+def _load(c: Connection, change_id: str) -> Change | None:
+    """The change while it is its user's newest; None otherwise."""
+    row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id).with_for_update()).one_or_none()
+    if row is None or not row.live or row.superseded_by is not None:
+        return None
+    return change_of(row)
+
+
+def _of_user(c: Connection, change: Change) -> list[Change]:
+    """Other live changes of the same resolved user, under whatever reference."""
+    assert change.resolved_id is not None  # noqa: S101  # resolved before it is compared
+    query = select(CHANGES).where(
+        CHANGES.c.org == change.org,
+        CHANGES.c.live,
+        CHANGES.c.id != change.id,
+        or_(
+            CHANGES.c.resolved_id == change.resolved_id,
+            and_(CHANGES.c.user_kind == "id", CHANGES.c.user_key == f"i:{change.resolved_id.casefold()}"),
+        ),
+    )
+    return [change_of(row) for row in c.execute(query)]
+
+
+def _account(c: Connection, org: str, resolved_id: str) -> Row[Any]:
+    query = (
+        select(ACCOUNTS).where(ACCOUNTS.c.org == org, ACCOUNTS.c.resolved_id == resolved_id).with_for_update()
+    )
+    row = c.execute(query).one_or_none()
+    if row is None:
+        c.execute(insert(ACCOUNTS).values(org=org, resolved_id=resolved_id, newest_seq=0))
+        row = c.execute(query).one()
+    return row
+
+
+def _delivered(account: Row[Any]) -> Delivered | None:
+    if account.delivered_change is None:
+        return None
+    return Delivered(
+        account.delivered_change, account.resolved_id, account.delivered_version, account.verifier
+    )
+
+
+def _recovered(c: Connection, change: Change, now: float, block: float) -> Change:
+    if change.superseded_by is not None:
+        return superseded(replace(change, state=State.PENDING), change.superseded_by, now)
+    assert change.resolved_id is not None  # noqa: S101  # it was resolved before its intent
+    at = _account(c, change.org, change.resolved_id).intent_at or now
+    return replace(
+        change,
+        state=State.PENDING,
+        updated_at=now,
+        attempts=change.attempts + 1,
+        next_attempt_at=max(now, at + block),
+        error=Failure("no.answer", message_for("no.answer")),
+    )
+
+
+def _settle(
+    c: Connection,
+    key: bytes,
+    change: Change,
+    outcome: Outcome,
+    nxt: Next,
+    now: float,
+    verifier: bytes | None,
+) -> Change:
+    row = c.execute(select(CHANGES).where(CHANGES.c.id == change.id).with_for_update()).one()
+    stored = change_of(row)
+    if not row.live or stored.state is not change.state:
+        return stored  # an operator or a newer change was faster, or another owner recovered it
+    sent = stored.state is State.DELIVERING
+    done = _after(stored, change, nxt, now)
+    check_transition(stored.state, done.state)
+    write_changes(c, [done])
+    if change.resolved_id is not None and (sent or done.state is State.APPLIED):
+        _note_account(c, change, nxt, outcome, verifier, sent=sent)
+    chain = Chain(c, key, change.org)
+    chain.add(
+        Record(
+            "outcome",
+            now,
+            ACTOR,
+            change.id,
+            change.user.value,
+            done.state.value,
+            outcome.code or outcome.kind.value,
+            done.evidence.value if done.evidence else None,
+            attempt=change.attempts + 1,
+            version=outcome.version,
+            correlation_id=outcome.correlation_id,
+            other=done.superseded_by,
+        )
+    )
+    chain.close()
+    return done
+
+
+def _after(stored: Change, tried: Change, nxt: Next, now: float) -> Change:
+    """``stored`` after what was decided. A newer change, accepted meanwhile, ends it unless it applied."""
+    attempts = stored.attempts + (1 if nxt.counts else 0)
+    if stored.superseded_by is not None and nxt.state is not State.APPLIED:
+        return replace(
+            superseded(replace(stored, state=State.PENDING), stored.superseded_by, now), attempts=attempts
+        )
+    live = nxt.state in LIVE
+    own_doubt = stored.doubt is not None and stored.state is State.DELIVERING
+    own_doubt = own_doubt and stored.doubt is not None and stored.doubt.attempt == tried.attempts + 1
+    return replace(
+        stored,
+        state=nxt.state,
+        updated_at=now,
+        next_attempt_at=nxt.at if live else None,
+        attempts=attempts,
+        evidence=nxt.evidence,
+        error=nxt.error,
+        sealed=stored.sealed if live else None,
+        doubt=None if (own_doubt and not nxt.keep_doubt) or not live else stored.doubt,
+    )
+
+
+def _note_account(
+    c: Connection, change: Change, nxt: Next, outcome: Outcome, verifier: bytes | None, *, sent: bool
+) -> None:
+    values: dict[str, Any] = {}
+    if nxt.state is State.APPLIED:
+        values["newest_seq"] = change.seq
+    if sent and not nxt.keep_doubt:
+        values |= {"intent_change": None, "intent_at": None}
+    if nxt.state is State.APPLIED and (sent or verifier is not None):
+        values |= {
+            "delivered_change": change.id,
+            "delivered_version": outcome.version,
+            "verifier": verifier,
+            "verifier_key": key_id_of(verifier),
+        }
+    if values:
+        c.execute(
+            update(ACCOUNTS)
+            .where(ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id)
+            .values(values)
+        )

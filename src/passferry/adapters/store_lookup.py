@@ -1,0 +1,228 @@
+"""What help desks and operators ask of the database, and access keys."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, and_, insert, or_, select, update
+
+from passferry.adapters import schema
+from passferry.adapters.database import Chain, Database
+from passferry.adapters.rows import change_of
+from passferry.adapters.store_accept import write_changes
+from passferry.domain.audit import Head, Record
+from passferry.domain.change import RETRYABLE, Change, Failure, Reference, State, check_transition
+from passferry.domain.messages import message_for
+from passferry.ports import Caller, Delivered, NameTaken, NotNow
+
+CHANGES, AUDIT, ACCESS = schema.changes, schema.audit, schema.access
+RECORD_FIELDS = tuple(Record.__dataclass_fields__)
+
+
+class SqlLookupStore:
+    """The port ``LookupStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def change(self, change_id: str) -> Change | None:
+        """See the port."""
+
+        def work(c: Connection) -> Change | None:
+            row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id)).one_or_none()
+            return change_of(row) if row is not None else None
+
+        return await self._database.run(work)
+
+    async def changes(
+        self,
+        *,
+        org: str | None = None,
+        user: str | None = None,
+        states: Sequence[State] = (),
+        since: float | None = None,
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> list[Change]:
+        """See the port."""
+        query = select(CHANGES).order_by(CHANGES.c.accepted_at.desc(), CHANGES.c.id.desc()).limit(limit)
+        if org is not None:
+            query = query.where(CHANGES.c.org == org)
+        if user is not None:
+            folded = user.casefold()
+            query = query.where(
+                or_(CHANGES.c.user_key.in_((f"n:{folded}", f"i:{folded}")), CHANGES.c.resolved_id == user)
+            )
+        if states:
+            query = query.where(CHANGES.c.state.in_([state.value for state in states]))
+        if since is not None:
+            query = query.where(CHANGES.c.accepted_at >= since)
+        if before is not None:
+            at, last = before
+            query = query.where(
+                or_(CHANGES.c.accepted_at < at, and_(CHANGES.c.accepted_at == at, CHANGES.c.id < last))
+            )
+        return await self._database.run(lambda c: [change_of(row) for row in c.execute(query)])
+
+    async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
+        """See the port."""
+
+        def work(c: Connection) -> Change | None:
+            row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id).with_for_update()).one_or_none()
+            if row is None:
+                return None
+            change = change_of(row)
+            if change.state not in RETRYABLE:
+                raise NotNow(change.state)
+            done = _operated(change, act, now)
+            check_transition(change.state, done.state)
+            write_changes(c, [done])
+            chain = Chain(c, self._database.audit_key, change.org)
+            chain.add(Record(act, now, actor, change.id, change.user.value, done.state.value))
+            chain.close()
+            return done
+
+        return await self._database.run(work)
+
+    async def delivered(self, org: str, user: Reference) -> Delivered | None:
+        """See the port."""
+        table, users = schema.accounts, schema.users
+
+        def work(c: Connection) -> Delivered | None:
+            known = select(users.c.resolved_id).where(users.c.org == org, users.c.key == user.key)
+            found = c.execute(known).scalar() or (user.value if user.kind == "id" else None)
+            row = c.execute(
+                select(table).where(table.c.org == org, table.c.resolved_id == found)
+            ).one_or_none()
+            if row is None or row.delivered_change is None:
+                return None
+            return Delivered(row.delivered_change, row.resolved_id, row.delivered_version, row.verifier)
+
+        return await self._database.run(work)
+
+    async def audit(self, org: str, after: int, limit: int) -> list[tuple[Record, bytes]]:
+        """See the port."""
+        query = (
+            select(AUDIT).where(AUDIT.c.org == org, AUDIT.c.seq > after).order_by(AUDIT.c.seq).limit(limit)
+        )
+
+        def work(c: Connection) -> list[tuple[Record, bytes]]:
+            return [
+                (Record(**{name: row._mapping[name] for name in RECORD_FIELDS}), row.mac)
+                for row in c.execute(query)
+            ]
+
+        return await self._database.run(work)
+
+    async def heads(self) -> dict[str, Head]:
+        """See the port."""
+        table = schema.orgs
+        query = select(table.c.name, table.c.head_seq, table.c.head_mac)
+        return await self._database.run(
+            lambda c: {r.name: Head(r.head_seq, r.head_mac) for r in c.execute(query)}
+        )
+
+    async def key_ids(self) -> set[str]:
+        """See the port."""
+        sealed, verifiers = CHANGES.c.sealed_key, schema.accounts.c.verifier_key
+
+        def work(c: Connection) -> set[str]:
+            found = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
+            found |= set(c.execute(select(verifiers).distinct()).scalars())
+            return {key_id for key_id in found if key_id}
+
+        return await self._database.run(work)
+
+
+def _operated(change: Change, act: str, now: float) -> Change:
+    if act == "retry":
+        return replace(change, state=State.PENDING, updated_at=now, next_attempt_at=now)
+    return replace(
+        change,
+        state=State.CANCELLED,
+        updated_at=now,
+        next_attempt_at=None,
+        sealed=None,
+        doubt=None,
+        error=Failure("cancelled", message_for("cancelled")),
+    )
+
+
+class SqlAccessStore:
+    """The port ``AccessStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_key(self, caller: Caller, secret_sha256: bytes, now: float) -> None:
+        """See the port."""
+
+        def work(c: Connection) -> None:
+            taken = select(ACCESS.c.id).where(ACCESS.c.name == caller.name, ACCESS.c.revoked_at.is_(None))
+            if c.execute(taken).first() is not None:
+                raise NameTaken(caller.name)
+            c.execute(
+                insert(ACCESS).values(
+                    id=caller.id,
+                    name=caller.name,
+                    role=caller.role,
+                    orgs=" ".join(caller.orgs),
+                    user_template=caller.user_template,
+                    secret_sha256=secret_sha256,
+                    created_at=now,
+                )
+            )
+            self._note(c, "key.added", caller.orgs, "operator", caller.name, now)
+
+        await self._database.run(work)
+
+    async def keys(self) -> list[tuple[Caller, bytes]]:
+        """See the port."""
+        query = select(ACCESS).order_by(ACCESS.c.created_at)
+
+        def work(c: Connection) -> list[tuple[Caller, bytes]]:
+            return [
+                (
+                    Caller(
+                        row.id,
+                        row.name,
+                        row.role,
+                        tuple(row.orgs.split()),
+                        row.user_template,
+                        row.created_at,
+                        row.revoked_at,
+                    ),
+                    row.secret_sha256,
+                )
+                for row in c.execute(query)
+            ]
+
+        return await self._database.run(work)
+
+    async def revoke(self, name: str, actor: str, now: float) -> bool:
+        """See the port."""
+
+        def work(c: Connection) -> bool:
+            found = c.execute(
+                select(ACCESS).where(ACCESS.c.name == name, ACCESS.c.revoked_at.is_(None))
+            ).all()
+            c.execute(
+                update(ACCESS)
+                .where(ACCESS.c.name == name, ACCESS.c.revoked_at.is_(None))
+                .values(revoked_at=now)
+            )
+            for row in found:
+                self._note(c, "key.revoked", tuple(row.orgs.split()), actor, name, now)
+            return bool(found)
+
+        return await self._database.run(work)
+
+    def _note(
+        self, c: Connection, kind: str, orgs: tuple[str, ...], actor: str, name: str, now: float
+    ) -> None:
+        """Write down who may do what now, in the chain of every org concerned."""
+        known = list(c.execute(select(schema.orgs.c.name).order_by(schema.orgs.c.name)).scalars())
+        for org in known:
+            if not orgs or org in orgs:
+                chain = Chain(c, self._database.audit_key, org)
+                chain.add(Record(kind, now, actor, other=name))
+                chain.close()

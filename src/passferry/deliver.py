@@ -1,0 +1,389 @@
+"""The use case deliver: one org's owner brings each user's newest password to the target.
+
+One try: who is it → is nothing in the way → read → slot → intent → open → write → outcome. What is to be done
+after an outcome is decided in ``domain.outcome``; this module does it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from passferry.domain.change import Change, Evidence, State
+from passferry.domain.outcome import Kind, Limits, Next, Outcome, decide
+from passferry.domain.password import Password
+from passferry.domain.scim import User
+from passferry.gate import WRITE, GateClosed, PacedGate
+from passferry.notices import Notices
+from passferry.org_health import OrgHealth
+from passferry.ports import (
+    Binding,
+    Clock,
+    Delivered,
+    DeliveryStore,
+    Hasher,
+    SealBroken,
+    Sealer,
+    StoreFull,
+    StoreLost,
+    Target,
+    UnknownKey,
+    VerifierBroken,
+)
+
+log = structlog.get_logger("passferry.deliver")
+
+CONCURRENCY = 64
+"""Users of one org that are worked on at a time; a slow target needs many to use its quota."""
+INTENT_FRESH = 1.0
+"""Seconds after its intent within which a send must start."""
+INACTIVE_KEPT = 3600.0
+EXPIRE_EVERY = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an owner works with."""
+
+    store: DeliveryStore
+    target: Target
+    gate: PacedGate
+    sealer: Sealer
+    hasher: Hasher | None
+    clock: Clock
+    random: Callable[[], float]
+    notices: Notices
+    limits: Limits
+    fatal: Callable[[str], None]
+    poll: float = 1.0
+
+
+class Delivery:
+    """The owner loop of one org."""
+
+    def __init__(self, org: str, tools: Tools) -> None:
+        self.org = org
+        self._t = tools
+        self._tasks: dict[asyncio.Task[None], Change] = {}
+        self._busy_ids: set[str] = set()
+        self._inactive: dict[str, str] = {}
+        self._inactive_at: float | None = None
+        self._inactive_lock = asyncio.Lock()
+        self._expired_at = float("-inf")
+        self._stopping = False
+        self.health = OrgHealth()
+        self.started = tools.clock.monotonic()
+
+    @property
+    def gate(self) -> PacedGate:
+        """The gate before this org's target."""
+        return self._t.gate
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Own the org until ``stop``; then finish what is being sent, and give up."""
+        t = self._t
+        state = await t.store.take(self.org)
+        now, mono = t.clock.now(), t.clock.monotonic()
+        recovered = await t.store.recover(self.org, now, t.limits.doubt)
+        t.gate.pacer.block(mono + min(max(0.0, state.blocked_until - now), 7 * 86400.0))
+        for _ in range(await t.store.requests_since(self.org, now - 60.0)):
+            t.gate.pacer.sent(mono)
+        log.info("delivery.started", org=self.org, recovered=recovered)
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await self._guarded_round()
+                await self._rest(stopping)
+        finally:
+            stopping.cancel()
+            await self._finish()
+
+    async def _guarded_round(self) -> None:
+        try:
+            await self._round()
+        except StoreFull:
+            log.warning("store.full", org=self.org)
+            await asyncio.sleep(1.0)
+        except StoreLost as lost:
+            self._t.fatal(str(lost))
+
+    def held_up(self) -> float:
+        """Seconds for which nothing can be sent, as far as is known."""
+        mono = self._t.clock.monotonic()
+        return max(self.health.held_up(mono), self._t.gate.pacer.blocked_until - mono, 0.0)
+
+    async def _round(self) -> None:
+        t = self._t
+        t.notices.owner(self.org).clear()
+        now, mono = t.clock.now(), t.clock.monotonic()
+        state = await t.store.org_state(self.org)
+        self.health.told(state.paused, mono)
+        if mono - self._expired_at >= EXPIRE_EVERY and t.gate.clock_confirmed_at is not None:
+            self._expired_at = mono
+            while await t.store.expire(self.org, now):
+                t.notices.wake_all()
+        room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
+        if room <= 0:
+            return
+        users = {change.user.key for change in self._tasks.values()}
+        busy = [change.id for change in self._tasks.values()]
+        due = await t.store.due(self.org, now, CONCURRENCY + len(busy), busy)
+        for change in self.health.choose(due):
+            if room <= 0:
+                break
+            bulk = sum(one.bulk for one in self._tasks.values())
+            if change.user.key in users or (change.bulk and bulk >= CONCURRENCY // 2):
+                continue
+            users.add(change.user.key)
+            room -= 1
+            self._start(change)
+
+    def _start(self, change: Change) -> None:
+        task = asyncio.create_task(self._bring(change))
+        self._tasks[task] = change
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(task)
+        self._t.notices.owner(self.org).set()
+
+    async def _rest(self, stopping: "asyncio.Task[bool]") -> None:
+        """Until something happens, a change becomes due, or it is time to look for what nobody announces."""
+        t = self._t
+        now = t.clock.now()
+        due = await t.store.next_due(self.org, now)
+        wait = t.poll if due is None else max(0.0, min(t.poll, due - now))
+        news = asyncio.create_task(t.notices.owner(self.org).wait())
+        await asyncio.wait({news, stopping}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+
+    async def _finish(self) -> None:
+        self._stopping = True
+        self._t.gate.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
+        await self._t.target.close()
+
+    # --- one change ----------------------------------------------------------------------------
+
+    async def _bring(self, change: Change) -> None:
+        try:
+            await self._try(change)
+        except (GateClosed, asyncio.CancelledError):
+            pass  # nothing was sent; it is due again after the next start
+        except StoreFull:
+            log.warning("store.full", org=self.org, change=change.id)
+            await asyncio.sleep(1.0)
+        except StoreLost as lost:
+            self._t.fatal(str(lost))
+        except Exception as error:  # noqa: BLE001  # one change's defect must not stop the org; no text: it may quote
+            log.error("delivery.defect", org=self.org, change=change.id, kind=type(error).__name__)
+            await asyncio.sleep(5.0)
+
+    async def _try(self, change: Change) -> None:
+        t = self._t
+        resolved = change.resolved_id or await self._whom(change)
+        if isinstance(resolved, Outcome):
+            await self._settle(change, change, resolved)
+            return
+        standing = await t.store.resolve(change.id, resolved, t.clock.now())
+        if standing.change is None:
+            t.notices.announce(change)
+            return
+        change = standing.change
+        if resolved in self._busy_ids or self._in_doubt(standing.intent_at):
+            await self._postpone(change, standing.intent_at)
+            return
+        self._busy_ids.add(resolved)
+        try:
+            await self._read_and_write(change, resolved, standing.delivered)
+        finally:
+            self._busy_ids.discard(resolved)
+
+    async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
+        t = self._t
+        user = await t.target.read(resolved)
+        if isinstance(user, User):
+            obstacle = _obstacle(change, user)
+            if obstacle is None and await self._is_delivered(change, user, delivered):
+                await self._settle_as(
+                    change,
+                    Outcome(Kind.APPLIED, "password.unchanged", version=user.version),
+                    Next(State.APPLIED, evidence=Evidence.INFERRED),
+                )
+                return
+            if obstacle is None:
+                await self._write(change, user)
+                return
+            user = obstacle
+        await self._settle(change, change, user)
+
+    async def _write(self, change: Change, user: User) -> None:
+        t = self._t
+        await t.gate.slot(WRITE)
+        started = t.clock.monotonic()
+        begun = await t.store.begin(change.id, user.version, t.clock.now(), t.limits.doubt)
+        if begun is None:
+            t.notices.announce(change)
+            return
+        if isinstance(begun, float):
+            await self._postpone(change, begun - t.limits.doubt)
+            return
+        password = self._open(begun)
+        if isinstance(password, Outcome):
+            await self._settle(change, begun, password, user.version)
+            return
+        if t.clock.monotonic() - started > INTENT_FRESH:
+            await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
+            return
+        hashing = asyncio.create_task(t.hasher.hash(password)) if t.hasher is not None else None
+        try:
+            outcome = await self._send(user, password)
+            nxt = self._decide(change, outcome, user.version)
+            verifier = None
+            if hashing is not None and nxt.state is State.APPLIED:
+                verifier = await self._seal_verifier(begun, hashing)
+        finally:
+            if hashing is not None:
+                hashing.cancel()
+        if nxt.evidence is Evidence.INFERRED:
+            outcome = replace(outcome, version=user.version)
+        await self._settle_as(begun, outcome, nxt, verifier)
+
+    async def _send(self, user: User, password: Password) -> Outcome:
+        try:
+            return await self._t.target.write(user, password)
+        except Exception as error:  # noqa: BLE001  # whatever broke, the write may have been executed
+            kind = type(error).__name__
+        log.error("write.defect", org=self.org, kind=kind)
+        return Outcome(Kind.UNKNOWN, "no.answer")
+
+    async def _whom(self, change: Change) -> str | Outcome:
+        """The target's id of the user that the change names."""
+        if change.user.kind == "id":
+            return change.user.value
+        found = await self._t.target.find(change.user.value)
+        if isinstance(found, Outcome):
+            return found
+        if found is None:
+            inactive = await self._inactive_users()
+            if isinstance(inactive, Outcome):
+                return inactive
+            known = change.user.value.casefold() in inactive
+            return Outcome(Kind.BLOCKED, "user.inactive" if known else "user.unknown")
+        return found.id if found.active else Outcome(Kind.BLOCKED, "user.inactive")
+
+    async def _inactive_users(self) -> dict[str, str] | Outcome:
+        async with self._inactive_lock:
+            mono = self._t.clock.monotonic()
+            if self._inactive_at is None or mono - self._inactive_at >= INACTIVE_KEPT:
+                found = await self._t.target.inactive()
+                if isinstance(found, Outcome):
+                    return found
+                self._inactive, self._inactive_at = dict(found), mono
+            return self._inactive
+
+    async def _is_delivered(self, change: Change, user: User, delivered: Delivered | None) -> bool:
+        """Whether the password is the one last delivered, and the user did not change since."""
+        t = self._t
+        if delivered is None or delivered.verifier is None or t.hasher is None or change.doubt is not None:
+            return False
+        if user.version is None or user.version != delivered.version:
+            return False
+        password = self._open(change)
+        binding = Binding("verifier", self.org, delivered.resolved_id, delivered.change_id)
+        try:
+            verifier = t.sealer.open(delivered.verifier, binding)
+            return isinstance(password, Password) and await t.hasher.verify(verifier, password)
+        except (SealBroken, UnknownKey, VerifierBroken):
+            return False
+
+    def _open(self, change: Change) -> Password | Outcome:
+        binding = Binding("password", self.org, change.user.value, change.id)
+        try:
+            return Password(self._t.sealer.open(change.sealed or b"", binding).decode())
+        except UnknownKey:
+            return Outcome(Kind.UNAVAILABLE, "key.missing")
+        except (SealBroken, UnicodeDecodeError):
+            return Outcome(Kind.HELD, "seal.broken")
+
+    async def _seal_verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
+        try:
+            verifier = await hashing
+        except (MemoryError, RuntimeError):
+            log.error("verifier.failed", org=self.org, change=change.id)
+            return None
+        binding = Binding("verifier", self.org, change.resolved_id or "", change.id)
+        return self._t.sealer.seal(verifier, binding)
+
+    # --- outcomes ------------------------------------------------------------------------------
+
+    def _in_doubt(self, intent_at: float | None) -> bool:
+        now = self._t.clock.now()
+        return intent_at is not None and now < intent_at + self._t.limits.doubt
+
+    async def _postpone(self, change: Change, intent_at: float | None) -> None:
+        """Another send to the same user may still be executed."""
+        now = self._t.clock.now()
+        wait = max(0.5, (intent_at or now) + self._t.limits.doubt - now) if intent_at else 0.5
+        await self._settle(change, change, Outcome(Kind.THROTTLED, "user.busy", retry_after=wait))
+
+    def _decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:
+        return decide(change, outcome, self._t.clock.now(), self._t.limits, self._t.random(), version)
+
+    async def _settle(
+        self, before: Change, tried: Change, outcome: Outcome, version: str | None = None
+    ) -> None:
+        """Decide by ``before`` (the doubt of earlier tries) and commit on ``tried`` (as stored now)."""
+        await self._settle_as(tried, outcome, self._decide(before, outcome, version))
+
+    async def _settle_as(
+        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None
+    ) -> None:
+        t = self._t
+        while True:
+            try:
+                done = await t.store.settle(tried, outcome, nxt, t.clock.now(), verifier)
+                break
+            except StoreFull:  # what the target did is known: it must be written down before anything else
+                log.warning("store.full", org=self.org, change=tried.id)
+                await asyncio.sleep(1.0)
+        log.info(
+            "change",
+            org=self.org,
+            change=done.id,
+            state=done.state.value,
+            outcome=outcome.kind.value,
+            code=outcome.code or None,
+            attempts=done.attempts,
+            correlation_id=outcome.correlation_id,
+        )
+        await self._heed(done, outcome)
+        t.notices.announce(done)
+
+    async def _heed(self, change: Change, outcome: Outcome) -> None:
+        """What an outcome says about the org as a whole."""
+        t = self._t
+        now, mono = t.clock.now(), t.clock.monotonic()
+        if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
+            t.gate.block(outcome.retry_after or 0.0)
+            until = now + (outcome.retry_after or 0.0)
+            await t.store.set_org(self.org, self.health.paused, until, "delivery", now)
+            t.notices.wake_all()
+        before = self.health.paused
+        after = self.health.outcome(outcome, change.user.key, mono)
+        if after != before:
+            await t.store.set_org(self.org, after, 0.0, "delivery", now)
+            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+            t.notices.wake_all()
+
+
+def _obstacle(change: Change, user: User) -> Outcome | None:
+    """Why ``user``, as read, must not be written to."""
+    name = change.user
+    if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
+        return Outcome(Kind.HELD, "user.changed")
+    if not user.active:
+        return Outcome(Kind.BLOCKED, "user.inactive")
+    return None

@@ -1,0 +1,120 @@
+"""The gate before an org's target: who may send next, and when; and what the answers say of time."""
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from passferry.domain.pacing import Pacer
+from passferry.ports import Clock
+
+WRITE, READ, BULK_READ, BULK_LIST = 0, 1, 2, 9
+"""Priorities: a write follows its read at once, people go before bulk."""
+BULK_RESERVE = 0.1
+CLOCK_TRUST = 300.0
+"""Seconds by which an answer's ``Date`` may differ from our clock for it to count as right."""
+
+
+class GateClosed(Exception):
+    """The process is stopping: nothing new is sent."""
+
+
+class PacedGate:
+    """The port ``Gate`` over a ``Pacer``; one per org."""
+
+    def __init__(self, pacer: Pacer, clock: Clock, request_limit: float) -> None:
+        """``request_limit``: seconds after which a request without an answer is no longer in flight."""
+        self.pacer, self._clock, self._limit = pacer, clock, request_limit
+        self._heap: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._in_flight: deque[float] = deque()
+        self._closed = False
+        self.requests = 0
+        self.clock_confirmed_at: float | None = None  # monotonic
+
+    async def slot(self, priority: int) -> None:
+        """See the port. Raises ``GateClosed``."""
+        if self._closed:
+            raise GateClosed
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._heap, (priority, next(self._order), future))
+        self._changed.set()
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._grant())
+        await future
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """See the port."""
+        now = self._clock.monotonic()
+        if self._in_flight:
+            self._in_flight.popleft()
+        self.seen(headers)
+        stated = [_number(headers.get(f"inin-ratelimit-{name}")) for name in ("count", "allowed", "reset")]
+        count, allowed, reset = stated
+        if count is not None and allowed is not None and reset is not None:
+            self.pacer.stated(now, int(count), int(allowed), reset, len(self._in_flight))
+
+    def seen(self, headers: Mapping[str, str]) -> None:
+        """Compare an answer's ``Date`` with our clock; the token endpoint's answers count, too."""
+        try:
+            at = parsedate_to_datetime(headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError):
+            return
+        if abs(at - self._clock.now()) <= CLOCK_TRUST:
+            self.clock_confirmed_at = self._clock.monotonic()
+
+    def block(self, seconds: float) -> None:
+        """The target asked to wait."""
+        self.pacer.throttled(self._clock.monotonic(), seconds)
+
+    def resume(self) -> None:
+        """Forget a wait that the target asked for."""
+        self.pacer.unblock()
+        self._changed.set()
+
+    def close(self) -> None:
+        """Send nothing new; whoever waits for a slot gets ``GateClosed``."""
+        self._closed = True
+        for _, _, future in self._heap:
+            if not future.done():
+                future.set_exception(GateClosed())
+        self._heap.clear()
+        self._changed.set()
+
+    async def _grant(self) -> None:
+        while self._heap:
+            priority, _, future = self._heap[0]
+            if future.done():
+                heapq.heappop(self._heap)
+                continue
+            now = self._clock.monotonic()
+            at = self.pacer.ready_at(now, reserve=BULK_RESERVE if priority >= BULK_READ else 0.0)
+            if at <= now:
+                heapq.heappop(self._heap)
+                self.pacer.sent(now)
+                self._note_sent(now)
+                future.set_result(None)
+                continue
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(min(at - now, 60.0)):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # it is time
+
+    def _note_sent(self, now: float) -> None:
+        self.requests += 1
+        while self._in_flight and self._in_flight[0] < now - self._limit:
+            self._in_flight.popleft()
+        self._in_flight.append(now)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

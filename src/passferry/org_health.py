@@ -1,0 +1,77 @@
+"""Whether an org can be written to at all: when delivery pauses itself, and how it finds its way back."""
+
+from collections.abc import Sequence
+
+from passferry.domain.change import Change
+from passferry.domain.outcome import Kind, Outcome
+
+OPERATOR = "operator"
+FIRST_PROBE = 15.0
+LONGEST_PROBE = 900.0
+_PER_USER = ("missing.any.permissions", "missing.permissions", "not.authorized")
+"""Codes that may concern one user only: the org is down when two different users meet them."""
+_SAYS_NOTHING = (Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.UNAUTHORIZED)
+
+
+class OrgHealth:
+    """The pause of one org, as its owner knows it. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.paused: str | None = None
+        self._probe_at = 0.0
+        self._probe_wait = FIRST_PROBE
+        self._forbidden: set[str] = set()
+        self._last_probe: str | None = None
+
+    def told(self, paused: str | None, mono: float) -> None:
+        """What the store says: an operator may pause or resume at any time."""
+        if paused != self.paused:
+            self.paused = paused
+            self._probe_at, self._probe_wait = mono, FIRST_PROBE
+            self._forbidden.clear()
+
+    def held_up(self, mono: float) -> float:
+        """Seconds for which nothing will be sent."""
+        if self.paused == OPERATOR:
+            return float("inf")
+        return self._probe_at - mono if self.paused is not None else 0.0
+
+    def room(self, free: int, running: int, mono: float) -> int:
+        """How many changes may be started: none while an operator pauses, else one probe at a time."""
+        if self.paused is None:
+            return free
+        if self.paused == OPERATOR or running or mono < self._probe_at:
+            return 0
+        return min(1, free)
+
+    def choose(self, due: Sequence[Change]) -> Sequence[Change]:
+        """``due`` in order; while probing, another user than the last time first."""
+        if self.paused is None:
+            return due
+        return sorted(due, key=lambda change: change.user.key == self._last_probe)
+
+    def outcome(self, outcome: Outcome, user: str, mono: float) -> str | None:
+        """Take note of an outcome; the code for which the org is paused now, or None."""
+        if self.paused == OPERATOR:
+            return self.paused
+        if outcome.kind is Kind.ORG_DOWN:
+            self._down(outcome.code or "refused", user, mono)
+        elif outcome.kind not in _SAYS_NOTHING:
+            self.paused = None
+            self._probe_wait = FIRST_PROBE
+            self._forbidden.clear()
+        elif self.paused is not None:
+            self._postpone(user, mono)
+        return self.paused
+
+    def _down(self, code: str, user: str, mono: float) -> None:
+        self._forbidden.add(user)
+        if self.paused is None and code in _PER_USER and len(self._forbidden) < 2:
+            return
+        self.paused = code
+        self._postpone(user, mono)
+
+    def _postpone(self, user: str, mono: float) -> None:
+        self._last_probe = user
+        self._probe_at = mono + self._probe_wait
+        self._probe_wait = min(LONGEST_PROBE, self._probe_wait * 2)
