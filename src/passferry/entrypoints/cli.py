@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from passferry.bootstrap import Desk
     from passferry.config import Settings
     from passferry.domain.password import Password
-    from passferry.domain.policy import Rules
+    from passferry.domain.policy import Rules, Violation
 
 app = typer.Typer(
     name="passferry",
@@ -81,15 +82,16 @@ def serve(
 
         settings = replace(settings, listen=parse_listen(listen))
     _only_loopback(settings.listen[0])
-    from passferry import bootstrap
+    from passferry.bootstrap import StateError
+    from passferry.entrypoints import serve as process
 
     def ready(url: str) -> None:
         _say({"url": url} if as_json else f"passferry listens on {url}")
 
     problem = None
     try:
-        asyncio.run(bootstrap.serve(settings, hold=hold, ready=ready))
-    except bootstrap.StateError as error:
+        asyncio.run(process.serve(settings, hold=hold, ready=ready))
+    except StateError as error:
         problem = error
     if problem is not None:
         fail(problem.what, problem.hint, Code.USAGE)
@@ -146,8 +148,8 @@ def simulate(
         str, typer.Option(metavar="SECRET", help="Its secret; not a real one.")
     ] = "simulator-secret",  # noqa: S107  # a public example, in the documentation
     clients: Annotated[
-        int, typer.Option(min=0, max=1000, help="Further clients simulator-2, -3, … (same secret).")
-    ] = 0,
+        str, typer.Option(metavar="CLIENTS", help="More: a number, or NAME:SECRET,NAME:SECRET.")
+    ] = "",
     users: Annotated[int, typer.Option(min=1, max=100_000, help="How many users.")] = 300,
     seed: Annotated[int, typer.Option(help="Of users and faults; the same seed, the same run.")] = 1,
     rate: Annotated[int, typer.Option(min=1, help="Requests a window and token.")] = 300,
@@ -160,9 +162,42 @@ def simulate(
 
     Not for production: it shows the passwords it gets, and forgets everything.
     """
-    from passferry.simulator import run_simulate
+    from passferry.simulator import parse_clients, run_simulate, settings_text
 
-    raise NotImplementedError(run_simulate)
+    host, port = parse_listen(listen)
+    _only_loopback(host)
+
+    def ready(url: str) -> None:
+        settings = settings_text(url, client_id, client_secret)
+        if as_json:
+            pairs = (line.partition("=") for line in settings.splitlines())
+            _say({"url": url, "settings": {name: value for name, _, value in pairs}})
+        else:
+            _say(settings)
+            typer.echo(f"What arrives is shown at {url}/simulator/", err=True)
+
+    problem = ""
+    try:
+        run_simulate(
+            host=host,
+            port=port,
+            client_id=client_id,
+            client_secret=client_secret,
+            seed=seed,
+            users=users,
+            clients=parse_clients(clients),
+            rate=rate,
+            window=window,
+            latency=latency,
+            calm=calm,
+            ready=ready,
+        )
+    except OSError as error:
+        problem = f"cannot listen on {listen}: {error.strerror}"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        fail(problem, "`passferry simulate --help` shows the options", Code.USAGE)
 
 
 # --- passwords -------------------------------------------------------------------------------
@@ -171,7 +206,7 @@ def simulate(
 app.command(short_help="Send one new password to a running gateway.")(push)
 
 
-@app.command(short_help="Say whether the policy takes a password.")
+@app.command(short_help="Say whether a password meets the policy.")
 def check(
     user: Annotated[
         str | None, typer.Option("--user", metavar="USER", help="The password must not contain this name.")
@@ -181,30 +216,42 @@ def check(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether the policy takes a password, with all reasons when not. Exit code 0 or 1."""
+    """Say whether a password meets the policy, with all reasons when not. Exit code 0 or 1."""
     from passferry.domain.policy import check as verdict
 
     rules = _rules(settings_from(config), org)
     violations = verdict(read_password(password_file), user, rules)
     if as_json:
-        errors = [{"code": each.code, "message": each.message} for each in violations]
-        print_json({"success": not violations, "errors": errors})
+        print_json(_verdict_json(violations))
     elif violations:
         lines = "".join(f"\n  - {each.message} ({each.code})" for each in violations)
-        print(f"passferry: the policy refuses this password:{lines}", file=sys.stderr)
+        print(f"passferry: the password breaks the policy:{lines}", file=sys.stderr)
     else:
-        print("the policy takes this password")
+        print("the password meets the policy")
     raise typer.Exit(Code.FAILED if violations else Code.DONE)
+
+
+def _verdict_json(violations: "Sequence[Violation]") -> dict[str, Any]:
+    """The verdict as ``POST /policy/check`` answers it."""
+    errors = [{"code": each.code, "message": each.message} for each in violations]
+    if not errors:
+        return {"success": True, "message": "the password meets the policy", "errors": []}
+    return {
+        "success": False,
+        "message": "The password breaks the policy.",
+        "code": "policy",
+        "errors": errors,
+    }
 
 
 def _rules(settings: "Settings", org: str | None) -> "Rules":
     """The rules of ``org``, else of the default or only org, else Genesys Cloud's own defaults."""
     from passferry.domain.policy import Rules
 
-    if org is not None:
-        return settings.orgs[the_org(settings, org)].policy
-    if "default" in settings.orgs or len(settings.orgs) == 1:
-        return settings.orgs[the_org(settings, None)].policy
+    if org is not None or "default" in settings.orgs or len(settings.orgs) == 1:
+        found = settings.orgs.get(the_org(settings, org))
+        if found is not None:
+            return found.policy
     return Rules()
 
 
@@ -243,7 +290,7 @@ async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> b
     delivered = await desk.lookup.delivered(org, reference(user))
     if delivered is None or delivered.verifier is None:
         return None
-    binding = Binding("verifier", org, delivered.user, delivered.change_id)
+    binding = Binding("verifier", org, delivered.resolved_id, delivered.change_id)
     problem = "the verifier's key is not in the key ring"
     try:
         verifier = desk.sealer.open(delivered.verifier, binding)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume.")
 access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke.")
 
+OPERATOR = "operator"
+"""What the store calls a pause by a person, as against one that delivery made by itself."""
+
 MOST_LIVE = 100_000
 """Live changes are counted up to here."""
 
@@ -92,7 +95,7 @@ OrgName = Annotated[str, typer.Argument(metavar="ORG", help="The org's name; a s
 @orgs.command()
 def pause(org: OrgName, config: Config = None, as_json: Json = False) -> None:
     """Stop delivery to an org; changes are still accepted and kept."""
-    _set_paused(org, "operator", config, as_json)
+    _set_paused(org, OPERATOR, config, as_json)
 
 
 @orgs.command()
@@ -113,8 +116,9 @@ def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> Non
 
 
 async def _pause(desk: "Desk", org: str, paused: str | None) -> None:
-    state = await desk.delivery.org_state(org)
-    await desk.delivery.set_org(org, paused, state.blocked_until, operator(), desk.clock.now())
+    # Resuming also forgets a wait that the target asked for, as it does over HTTP.
+    blocked_until = (await desk.delivery.org_state(org)).blocked_until if paused else 0.0
+    await desk.delivery.set_org(org, paused, blocked_until, operator(), desk.clock.now())
 
 
 # --- access ----------------------------------------------------------------------------------

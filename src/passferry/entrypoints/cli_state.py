@@ -51,7 +51,12 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
 
 
 def the_org(settings: "Settings", org: str | None) -> str:
-    """``org`` if it is configured; without one ``default``, else the only org there is."""
+    """``org`` if it is configured; without one ``default``, else the only org there is.
+
+    Where none is configured it is ``default``: looking into the state of a gateway needs no credentials.
+    """
+    if not settings.orgs and org in (None, "default"):
+        return "default"
     if org is None and len(settings.orgs) == 1:
         return next(iter(settings.orgs))
     name = org if org is not None else "default"
