@@ -36,6 +36,8 @@ MAY_REVEAL = {
     "adapters/hashing.py": "hashes it",
     "adapters/oauth.py": "sends the client secret to the token endpoint",
     "adapters/sealing.py": "seals it",
+    "bootstrap": "hands credentials to the adapters that send them",
+    "config/settings.py": "defines Secret, and compares tokens to find one org configured twice",
     "domain/password.py": "defines it",
     "domain/policy.py": "judges it",
     "entrypoints/cli": "sends it to a running gateway",

@@ -1,4 +1,4 @@
-"""Every key there is: its name, how it is read, whether it is a secret. A test checks that the docs list all."""
+"""Every key there is: its name, how it is read, whether it is a secret. A test checks that the docs agree."""
 
 from dataclasses import dataclass, fields
 
@@ -70,7 +70,7 @@ GENESYS_VARIABLES = {
     "write": ("GENESYS_WRITE",),
     "rate": ("GENESYS_RATE",),
 }
-"""Variables that set keys of the org ``default``; first names are ours, others those of Genesys's own tools."""
+"""Variables that set keys of the org ``default``; first names are ours, others those of Genesys's tools."""
 
 OTHER_VARIABLES = frozenset({"CONFIG", "URL", "API_KEY", "API_KEY_FILE"})
 """What follows ``PASSFERRY_`` in variables that are read elsewhere."""
