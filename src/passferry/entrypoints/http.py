@@ -1,0 +1,336 @@
+"""The gateway's HTTP routes (docs/http-api.md): prove who calls, parse, hand over, answer."""
+
+import heapq
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from passferry.accept import NotAccepted, Request, Taken
+from passferry.domain.audit import safe_id
+from passferry.domain.change import RETRYABLE, Change, State
+from passferry.domain.policy import Rules, check
+from passferry.entrypoints import http_answers as answers
+from passferry.entrypoints import http_parse as parse
+from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_guard import Exchange, Guard
+from passferry.entrypoints.http_parse import Problem
+from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
+
+_WAITING = (State.PENDING, State.DELIVERING)
+_CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
+
+
+class Accepting(Protocol):
+    """The use case accept, as ``passferry.accept.Accept`` has it."""
+
+    async def accept(self, caller: Caller, request: Request) -> Taken:
+        """Take a change, or raise ``NotAccepted``."""
+
+    async def wait(self, change_id: str, seconds: float) -> Change:
+        """The change as it is after at most ``seconds``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpParts:
+    """What the routes stand on. Times are seconds."""
+
+    accept: Accepting
+    lookup: LookupStore
+    access: Callable[[str], Awaitable[Caller | None]]  # the text of a key to its holder
+    orgs: Collection[str]
+    clock: Clock
+    ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
+    set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
+    rules: Mapping[str, Rules] = field(default_factory=dict)
+    uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
+    max_wait: float = 15.0
+    body_seconds: float = 10.0  # for a request body to arrive
+    loopback_only: bool = True  # whether Host must name this machine
+
+
+def app(parts: HttpParts) -> Starlette:
+    """The gateway as an ASGI application. It opens and starts nothing."""
+    gateway = _Gateway(parts)
+    routes = [
+        _route("POST", "/sync/password", gateway.sync),
+        _route("POST", "/orgs/{org}/sync/password", gateway.sync),
+        _route("GET", "/changes/{id}", gateway.show),
+        _route("GET", "/changes", gateway.list),
+        _route("POST", "/changes/{id}/retry", gateway.retry),
+        _route("POST", "/changes/{id}/cancel", gateway.cancel),
+        _route("POST", "/orgs/{org}/pause", gateway.pause),
+        _route("POST", "/orgs/{org}/resume", gateway.resume),
+        _route("POST", "/policy/check", gateway.check),
+        _route("POST", "/orgs/{org}/policy/check", gateway.check),
+        _route("GET", "/healthz", gateway.health),
+        _route("GET", "/readyz", gateway.readiness),
+    ]
+    guard = Middleware(Guard, monotonic=parts.clock.monotonic, loopback_only=parts.loopback_only)
+    made = Starlette(
+        routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such_path_or_method}
+    )
+    made.router.redirect_slashes = False  # a redirected POST would carry a password once more
+    return made
+
+
+class _Endpoint:
+    """Turns a function from ``Exchange`` to ``Answer`` into an ASGI application."""
+
+    def __init__(self, path: str, handle: Callable[[Exchange], Awaitable[Answer]]) -> None:
+        self._path, self._handle = path, handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["passferry"]
+        exchange.route = self._path
+        try:
+            answer = await self._handle(exchange)
+        except Problem as problem:
+            answer = answers.of_problem(problem)
+        except NotAccepted as refusal:
+            answer = answers.of_refusal(refusal)
+        except StoreFull:
+            answer = answers.of_refusal(
+                NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
+            )
+        await answers.send_answer(answer, scope, send)
+
+
+def _route(method: str, path: str, handle: Callable[[Exchange], Awaitable[Answer]]) -> Route:
+    return Route(path, _Endpoint(path, handle), methods=[method])
+
+
+async def _no_such_path_or_method(request: StarletteRequest, error: Exception) -> Response:
+    headers: dict[str, str] = {}
+    problem = Problem(404, "path.unknown", "there is no such path")
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        problem = Problem(405, "method.not.allowed", "the path has other methods: see Allow")
+        allowed = (error.headers or {}).get("Allow", "")
+        headers["allow"] = ", ".join(sorted(allowed.split(", ")))
+    answer = answers.of_problem(problem)
+    return _AnswerResponse(answer, headers)
+
+
+class _AnswerResponse(Response):
+    """An ``Answer`` where Starlette wants a response."""
+
+    def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        extra = tuple((name.encode(), value.encode()) for name, value in headers.items())
+        self._answer = Answer(answer.status, answer.body, (*answer.headers, *extra))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await answers.send_answer(self._answer, scope, send)
+
+
+class _Gateway:
+    """The routes' functions."""
+
+    def __init__(self, parts: HttpParts) -> None:
+        self._parts = parts
+
+    # --- sources -----------------------------------------------------------------------------
+
+    async def sync(self, exchange: Exchange) -> Answer:
+        """Accept a change, wait as asked, tell what became of it."""
+        caller = await self._caller(exchange, "source")
+        org = self._org(exchange, caller)
+        asked = parse.sync_body(await self._json_body(exchange))
+        preference = parse.preference(exchange.header(b"prefer"), self._parts.max_wait)
+        request = Request(
+            org=org,
+            user=parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True)),
+            password=asked.password,
+            changed_at=asked.changed_at,
+            idempotency_key=parse.idempotency_key(exchange.header(b"idempotency-key")),
+        )
+        change = (await self._parts.accept.accept(caller, request)).change
+        exchange.change_id = change.id
+        if change.state in _WAITING and preference.wait > 0:
+            change = await self._parts.accept.wait(change.id, preference.wait)
+        answer = answers.of_change(change)
+        applied = preference.applied(answer.status)
+        if applied:
+            answer = Answer(
+                answer.status,
+                answer.body,
+                (*answer.headers, (b"preference-applied", applied.encode())),
+            )
+        return answer
+
+    async def check(self, exchange: Exchange) -> Answer:
+        """The policy's verdict, as a change would get it; nothing is stored."""
+        caller = await self._caller(exchange, "source")
+        org = self._org(exchange, caller)
+        asked = parse.check_body(await self._json_body(exchange))
+        user = None
+        if asked.user_id is not None or asked.user_name is not None:
+            reference = parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True))
+            user = reference.value if reference.kind == "userName" else None
+        return answers.of_violations(check(asked.password, user, self._parts.rules.get(org, Rules())))
+
+    # --- changes -----------------------------------------------------------------------------
+
+    async def show(self, exchange: Exchange) -> Answer:
+        """One change: to its source, or to an operator of its org."""
+        caller = await self._caller(exchange, "source", "operator")
+        return _shown(await self._change(exchange, caller))
+
+    async def list(self, exchange: Exchange) -> Answer:
+        """Changes, newest first, a page at a time."""
+        caller = await self._caller(exchange, "operator")
+        asked = parse.listing(exchange.scope["query_string"])
+        if asked.org is not None:
+            self._allow(caller, asked.org)
+        orgs: Sequence[str | None] = [asked.org] if asked.org is not None else (caller.orgs or [None])
+        pages = [
+            await self._parts.lookup.changes(
+                org=org,
+                user=asked.user,
+                states=asked.states,
+                since=asked.since,
+                limit=asked.limit + 1,  # one more tells whether there is a next page
+                before=asked.before,
+            )
+            for org in orgs
+        ]
+        newest_first = heapq.merge(*pages, key=lambda change: (change.accepted_at, change.id), reverse=True)
+        found = list(islice(newest_first, asked.limit + 1))
+        shown, more = found[: asked.limit], len(found) > asked.limit
+        return Answer(
+            200,
+            {
+                "success": True,
+                "message": "changes, newest first",
+                "changes": [answers.view(change) for change in shown],
+                "next": parse.cursor(shown[-1].accepted_at, shown[-1].id) if more else None,
+            },
+        )
+
+    async def retry(self, exchange: Exchange) -> Answer:
+        """Try a pending or parked change again at once."""
+        return await self._operate(exchange, "retry")
+
+    async def cancel(self, exchange: Exchange) -> Answer:
+        """End a pending or parked change."""
+        return await self._operate(exchange, "cancel")
+
+    async def _operate(self, exchange: Exchange, act: str) -> Answer:
+        caller = await self._caller(exchange, "operator")
+        change = await self._change(exchange, caller)
+        now, actor = self._parts.clock.now(), f"operator:{caller.name}"
+        done: Change | None = None
+        allowed = True
+        try:
+            done = await self._parts.lookup.operate(change.id, act, actor, now)
+        except NotNow:
+            allowed = False
+        if not allowed:
+            states = " or ".join(sorted(RETRYABLE))
+            raise Problem(409, "change.state", f"only a {states} change can be retried or cancelled")
+        if done is None:
+            raise _unknown_change()
+        return _shown(done)
+
+    # --- orgs --------------------------------------------------------------------------------
+
+    async def pause(self, exchange: Exchange) -> Answer:
+        """Stop deliveries of an org; changes are still accepted."""
+        return await self._pause(exchange, True)
+
+    async def resume(self, exchange: Exchange) -> Answer:
+        """Deliver again."""
+        return await self._pause(exchange, False)
+
+    async def _pause(self, exchange: Exchange, paused: bool) -> Answer:
+        caller = await self._caller(exchange, "operator")
+        org = self._org(exchange, caller)
+        await self._parts.set_paused(org, paused, f"operator:{caller.name}")
+        message = "org paused" if paused else "org resumed"
+        return Answer(200, {"success": True, "message": message, "org": org, "paused": paused})
+
+    # --- the process -------------------------------------------------------------------------
+
+    async def health(self, exchange: Exchange) -> Answer:
+        """The process answers."""
+        return Answer(200, {"success": True, "message": "alive"})
+
+    async def readiness(self, exchange: Exchange) -> Answer:
+        """Whether changes can be accepted and delivered; what is missing is told to holders of a key."""
+        missing = self._parts.ready()
+        if not missing:
+            return Answer(200, {"success": True, "message": "ready"})
+        body: dict[str, Any] = {"success": False, "message": "not ready", "code": "not.ready"}
+        key = parse.bearer(exchange.header(b"authorization"))
+        exchange.caller = await self._parts.access(key) if key is not None else None
+        if exchange.caller is not None:
+            body["errors"] = [{"code": "not.ready", "message": reason} for reason in missing]
+        return Answer(503, body, ((b"retry-after", b"5"),))
+
+    # --- who, where, what --------------------------------------------------------------------
+
+    async def _caller(self, exchange: Exchange, *roles: str) -> Caller:
+        key = parse.bearer(exchange.header(b"authorization"))
+        if key is None:
+            raise Problem(401, "access.key.missing", "an access key is needed", (_CHALLENGE,))
+        caller = await self._parts.access(key)
+        if caller is None:
+            challenge = (_CHALLENGE[0], _CHALLENGE[1] + b', error="invalid_token"')
+            raise Problem(
+                401, "access.key.refused", "the access key is not known or was revoked", (challenge,)
+            )
+        exchange.caller = caller
+        if caller.role not in roles:
+            raise Problem(403, "role.forbidden", "this key's role does not allow it")
+        return caller
+
+    def _org(self, exchange: Exchange, caller: Caller) -> str:
+        """The org in the path; without one `default`, else the only one that the key may use."""
+        named: str | None = exchange.scope["path_params"].get("org")
+        if named is None:
+            usable = [org for org in self._parts.orgs if not caller.orgs or org in caller.orgs]
+            named = usable[0] if len(usable) == 1 else "default"
+        self._allow(caller, named)
+        return named
+
+    def _allow(self, caller: Caller, org: str) -> None:
+        if org not in self._parts.orgs or (caller.orgs and org not in caller.orgs):
+            # The same words for both: nobody learns which orgs there are.
+            raise Problem(403, "org.forbidden", "this key may not use that org, or there is no such org")
+
+    async def _json_body(self, exchange: Exchange) -> bytes:
+        encoded = exchange.header(b"content-encoding")
+        if not parse.is_json(exchange.header(b"content-type")) or encoded not in ([], [b"identity"]):
+            raise Problem(
+                415, "content.type.unsupported", "the body must be application/json, not compressed"
+            )
+        return await exchange.body(self._parts.body_seconds)
+
+    async def _change(self, exchange: Exchange, caller: Caller) -> Change:
+        change_id = safe_id(exchange.scope["path_params"]["id"])
+        change = await self._parts.lookup.change(change_id) if change_id is not None else None
+        allowed = (
+            change is not None
+            and (not caller.orgs or change.org in caller.orgs)
+            and (caller.role == "operator" or change.source == caller.name)
+        )
+        if change is None or not allowed:
+            raise _unknown_change()
+        exchange.change_id = change.id
+        return change
+
+
+def _unknown_change() -> Problem:
+    return Problem(404, "change.unknown", "there is no such change")
+
+
+def _shown(change: Change) -> Answer:
+    return Answer(200, {"success": True, "message": "the change as it is now", **answers.view(change)})

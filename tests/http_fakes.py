@@ -1,0 +1,258 @@
+"""In-memory stand-ins for what the routes stand on, and one way to call them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import httpx2
+
+from passferry.accept import NotAccepted, Request, Taken
+from passferry.access import Access, NewKey, mint
+from passferry.domain.accepting import Remembered
+from passferry.domain.audit import Head, Record
+from passferry.domain.change import RETRYABLE, Change, Reference, State
+from passferry.domain.policy import Rules, check
+from passferry.entrypoints.http import HttpParts, app
+from passferry.ports import Caller, Delivered, NameTaken, NotNow
+
+USER = "11111111-2222-3333-4444-555555555555"
+GOOD = "Correct-Horse-9"
+NOW = 1_800_000_000.0
+
+
+class StillClock:
+    """Time stands where it is put."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+@dataclass
+class FakeAccept:
+    """Follows ``passferry.accept``: policy, repeats under a key; changes end as they are told to."""
+
+    lookup: "FakeLookup"
+    outcome: Change | None = None  # the state, evidence and error that a waited-for change gets
+    refusal: NotAccepted | None = None
+    failure: Exception | None = None
+    requests: list[Request] = field(default_factory=list)
+    callers: list[Caller] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    seen: dict[tuple[str, str, str], Remembered] = field(default_factory=dict)
+
+    async def accept(self, caller: Caller, request: Request) -> Taken:
+        if self.failure is not None:
+            raise self.failure
+        if self.refusal is not None:
+            raise self.refusal
+        user = request.user.value if request.user.kind == "userName" else None
+        if violations := check(request.password, user, Rules()):
+            raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
+        self.requests.append(request)
+        self.callers.append(caller)
+        body = f"{request.user} {request.password.reveal()}".encode()
+        name = (caller.name, request.org, request.idempotency_key or "")
+        if request.idempotency_key and (before := self.seen.get(name)):
+            if before.body_mac != body:
+                raise NotAccepted("idempotency.key.reused", "The Idempotency-Key was used with another body.")
+            return Taken(self.lookup.held[before.change_id], True)
+        made = change(f"c{len(self.requests)}", org=request.org, user=request.user, source=caller.name)
+        self.lookup.held[made.id] = made
+        if request.idempotency_key:
+            self.seen[name] = Remembered(body, made.id)
+        return Taken(made, False)
+
+    async def wait(self, change_id: str, seconds: float) -> Change:
+        self.waits.append(seconds)
+        held = self.lookup.held[change_id]
+        if self.outcome is not None:
+            held = replace(
+                held,
+                state=self.outcome.state,
+                evidence=self.outcome.evidence,
+                error=self.outcome.error,
+            )
+            self.lookup.held[change_id] = held
+        return held
+
+
+@dataclass
+class FakeLookup:
+    """Changes in memory."""
+
+    held: dict[str, Change] = field(default_factory=dict)
+    acts: list[tuple[str, str, str, float]] = field(default_factory=list)
+
+    async def change(self, change_id: str) -> Change | None:
+        return self.held.get(change_id)
+
+    async def changes(
+        self,
+        *,
+        org: str | None = None,
+        user: str | None = None,
+        states: Sequence[State] = (),
+        since: float | None = None,
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+    ) -> list[Change]:
+        found = [
+            each
+            for each in self.held.values()
+            if (org is None or each.org == org)
+            and (user is None or each.user.value == user)
+            and (not states or each.state in states)
+            and (since is None or each.accepted_at >= since)
+            and (before is None or (each.accepted_at, each.id) < before)
+        ]
+        return sorted(found, key=lambda each: (each.accepted_at, each.id), reverse=True)[:limit]
+
+    async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
+        held = self.held.get(change_id)
+        if held is None:
+            return None
+        if held.state not in RETRYABLE:
+            raise NotNow(held.state)
+        self.acts.append((change_id, act, actor, now))
+        state = State.CANCELLED if act == "cancel" else State.PENDING
+        self.held[change_id] = replace(held, state=state)
+        return self.held[change_id]
+
+    async def delivered(self, org: str, user: Reference) -> Delivered | None:
+        return None
+
+    async def audit(self, org: str, after: int, limit: int) -> list[tuple[Record, bytes]]:
+        return []
+
+    async def heads(self) -> dict[str, Head]:
+        return {}
+
+    async def key_ids(self) -> set[str]:
+        return set()
+
+
+@dataclass
+class FakeKeys:
+    """Access keys in memory."""
+
+    held: list[tuple[Caller, bytes]] = field(default_factory=list)
+    readings: int = 0
+
+    async def add_key(self, caller: Caller, secret_sha256: bytes, now: float) -> None:
+        if any(each.name == caller.name and each.revoked_at is None for each, _ in self.held):
+            raise NameTaken
+        self.held.append((caller, secret_sha256))
+
+    async def keys(self) -> list[tuple[Caller, bytes]]:
+        self.readings += 1
+        return list(self.held)
+
+    async def revoke(self, name: str, actor: str, now: float) -> bool:
+        self.held = [
+            (replace(each, revoked_at=now) if each.name == name else each, secret)
+            for each, secret in self.held
+        ]
+        return any(each.name == name for each, _ in self.held)
+
+    def add(self, name: str, role: str = "source", *orgs: str, template: str | None = None) -> str:
+        """The text of a new key."""
+        key: NewKey = mint()
+        self.held.append((Caller(key.id, name, role, orgs, template), key.secret_sha256))
+        return key.text
+
+
+def change(change_id: str, **members: Any) -> Change:
+    """A pending change with some members as given."""
+    plain = Change(
+        id=change_id,
+        org="default",
+        seq=1,
+        user=Reference("id", USER),
+        source="portal",
+        state=State.PENDING,
+        accepted_at=NOW,
+        updated_at=NOW,
+        expires_at=NOW + 72 * 3600,
+    )
+    return replace(plain, **members)
+
+
+class World:
+    """The gateway over fakes, with one key of each kind."""
+
+    def __init__(self, **parts: Any) -> None:
+        self.clock, self.lookup, self.keys = StillClock(), FakeLookup(), FakeKeys()
+        self.accept = FakeAccept(self.lookup)
+        self.missing: list[str] = []
+        self.pauses: list[tuple[str, bool, str]] = []
+        self.portal = self.keys.add("portal")
+        self.other = self.keys.add("other")
+        self.emea = self.keys.add("emea-hr", "source", "emea")
+        self.short = self.keys.add("pam", template="{uid}@example.com")
+        self.operator = self.keys.add("desk", "operator")
+        self.emea_operator = self.keys.add("emea-desk", "operator", "emea")
+        self.both_operator = self.keys.add("both-desk", "operator", "emea", "default")
+        self.metrics = self.keys.add("prometheus", "metrics")
+        built: dict[str, Any] = {
+            "accept": self.accept,
+            "lookup": self.lookup,
+            "access": Access(self.keys, self.clock),
+            "orgs": ("default", "emea", "plain"),
+            "clock": self.clock,
+            "ready": lambda: self.missing,
+            "set_paused": self._set_paused,
+            "rules": {},
+            "uuid_ids": {"default": True, "emea": True, "plain": False},
+        }
+        self.app = app(HttpParts(**(built | parts)))
+
+    async def _set_paused(self, org: str, paused: bool, actor: str) -> None:
+        self.pauses.append((org, paused, actor))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = None,
+        body: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        host: str = "127.0.0.1:8080",
+    ) -> httpx2.Response:
+        """One request; ``body`` is sent as JSON, ``content`` as it is."""
+        sent = httpx2.Headers({"host": host})
+        if body is not None:
+            content = json.dumps(body).encode()
+        if content is not None:
+            sent["content-type"] = "application/json"
+        if key is not None:
+            sent["authorization"] = f"Bearer {key}"
+        given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        names = {name.lower() for name, _ in given}
+        kept = [(name, value) for name, value in sent.multi_items() if name not in names]
+
+        async def go() -> httpx2.Response:
+            transport = httpx2.ASGITransport(app=self.app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+                return await client.request(method, path, content=content, headers=[*kept, *given])
+
+        return anyio.run(go)
+
+    def sync(self, body: Any = None, **more: Any) -> httpx2.Response:
+        """POST /sync/password by the portal, with a good body unless given."""
+        more.setdefault("key", self.portal)
+        if "content" not in more:
+            more["body"] = body if body is not None else {"userId": USER, "password": GOOD}
+        return self.call("POST", "/sync/password", **more)
