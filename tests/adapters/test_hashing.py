@@ -11,8 +11,9 @@ import pytest
 from argon2.low_level import Type, hash_secret_raw
 
 from passferry.adapters import hashing
-from passferry.adapters.hashing import FOR_TESTS_ONLY, RECOMMENDED, Argon2Hasher, Cost, VerifierBroken, parse
+from passferry.adapters.hashing import FOR_TESTS_ONLY, RECOMMENDED, Argon2Hasher, Cost, parse
 from passferry.domain.password import Password
+from passferry.ports import VerifierBroken
 
 PASSWORD = Password("Correct-Horse-7")
 
