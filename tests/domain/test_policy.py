@@ -139,6 +139,12 @@ def test_any_text_is_judged_without_an_exception(text: str, user: str | None) ->
     assert len(found) == len(set(found))
 
 
+def test_rfc_8265_allows_every_printable_ascii_character() -> None:
+    """So the check may leave PRECIS out for such passwords: PRECIS itself agrees, alone and together."""
+    printable = [chr(code) for code in range(0x20, 0x7F)]
+    assert [c for c in (*printable, "".join(printable)) if not policy._is_opaque_string(f"a{c}a")] == []
+
+
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1))
 def test_printable_ascii_is_never_unsuitable(text: str) -> None:
     """With no minimum, any printable ASCII password passes."""

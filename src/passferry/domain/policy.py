@@ -20,6 +20,7 @@ LONGEST = 1024
 SPECIALS = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 """The 32 characters that Genesys Cloud counts as special; neither space nor anything beyond ASCII."""
 
+_DIGITS = frozenset("0123456789")
 _SHORTEST_NAME = 3  # a name of one or two letters occurs in good passwords by accident
 _OPAQUE_STRING = get_profile("OpaqueString")
 
@@ -83,26 +84,28 @@ def _broken(text: str, user: str | None, rules: Rules) -> Iterator[str]:
 
 
 def _too_few(text: str, rules: Rules) -> Iterator[str]:
-    alphabet = [c for c in text if c.isascii()] if rules.ascii_only else list(text)
-    lower = sum(c.islower() for c in alphabet)
-    upper = sum(c.isupper() for c in alphabet)
-    if sum(c.isalpha() for c in alphabet) < rules.minimum_letters:
+    letters = text
+    if rules.ascii_only and not text.isascii():
+        letters = "".join(filter(str.isascii, text))
+    if sum(map(str.isalpha, letters)) < rules.minimum_letters:
         yield "password.not.enough.letters"
-    if lower < rules.minimum_lower:
+    if sum(map(str.islower, letters)) < rules.minimum_lower:
         yield "password.not.enough.lowercase"
-    if upper < rules.minimum_upper:
+    if sum(map(str.isupper, letters)) < rules.minimum_upper:
         yield "password.not.enough.uppercase"
-    if sum("0" <= c <= "9" for c in text) < rules.minimum_digits:
+    if sum(map(_DIGITS.__contains__, text)) < rules.minimum_digits:
         yield "password.not.enough.digits"
-    if sum(c in SPECIALS for c in text) < rules.minimum_specials:
+    if sum(map(SPECIALS.__contains__, text)) < rules.minimum_specials:
         yield "password.not.enough.specials"
 
 
 def _unsuitable(text: str, *, judge_opaque: bool) -> Iterator[str]:
+    if text.isascii() and text.isprintable():
+        return  # every printable ASCII character is allowed (RFC 8264 section 9.11), and most passwords are
     if any("\ud800" <= c <= "\udfff" for c in text):
         yield "password.not.unicode"  # nothing below is defined for it
         return
-    if any(_is_control(c) for c in text):
+    if any(map(_is_control, text)):
         yield "password.control.character"
         # RFC 8265 refuses these as well; a letter in their place shows whether it refuses anything else.
         text = "".join("a" if _is_control(c) else c for c in text)
