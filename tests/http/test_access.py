@@ -3,8 +3,8 @@
 import re
 
 import anyio
-from http_fakes import FakeKeys, StillClock
 
+from http_fakes import FakeKeys, StillClock
 from passferry.access import Access, digest, mint
 from passferry.ports import Caller
 

@@ -1,0 +1,86 @@
+"""The routes behind the real server: what a socket sees."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from http_fakes import USER, World
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[World, int]]:
+    """A gateway over fakes, on a free port of 127.0.0.1."""
+    world = World()
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        world.app, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.started
+    yield world, listener.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """What comes back for ``request`` until the other side closes or says no more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(request)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def head(world: World, *lines: str) -> bytes:
+    """The head of a POST by the portal."""
+    lines = (
+        "POST /sync/password HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Authorization: Bearer {world.portal}",
+        *lines,
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode()
+
+
+def test_a_change_over_a_socket(served: tuple[World, int]) -> None:
+    """202 with JSON, and no Server header."""
+    world, port = served
+    body = b'{"userId":"' + USER.encode() + b'","password":"Correct-Horse-9"}'
+    answer = exchange(port, head(world, f"Content-Length: {len(body)}", "Connection: close") + body)
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert b'"changeId":"c1"' in answer
+    assert b"\r\nserver:" not in answer.lower()
+
+
+@pytest.mark.parametrize("how", ["Content-Length: 999999999", "Transfer-Encoding: chunked"])
+def test_the_connection_ends_where_a_body_is_too_large(served: tuple[World, int], how: str) -> None:
+    """413 comes while the body is still being sent, and then the connection is closed."""
+    world, port = served
+    part = b"x" * 8192
+    sent = part if how.startswith("C") else b"2000\r\n" + part + b"\r\n" + b"2001\r\n" + part + b"x\r\n"
+    answer = exchange(port, head(world, how) + sent)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_an_upgrade_is_answered_as_the_request_it_also_is(served: tuple[World, int]) -> None:
+    """A websocket handshake gets no connection."""
+    _, port = served
+    lines = "GET /healthz HTTP/1.1|Host: localhost|Upgrade: websocket|Connection: Upgrade, close|"
+    lines += "Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==||"
+    answer = exchange(port, lines.replace("|", "\r\n").encode())
+    assert not answer.startswith(b"HTTP/1.1 101")
