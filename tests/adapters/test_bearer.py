@@ -75,7 +75,7 @@ class Server:
 
     async def __aenter__(self) -> "Server":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -160,7 +160,7 @@ def test_an_answer_that_trickles_is_cut_off_at_the_limit() -> None:
 
     async def body() -> None:
         server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-        target = scim("http://127.0.0.1:%d" % server.sockets[0].getsockname()[1])
+        target = scim(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         assert (await target.write(USER, PASSWORD)).kind is Kind.UNKNOWN
         await target.close()
         server.close()
@@ -200,7 +200,7 @@ def test_a_tls_handshake_that_hangs_or_fails_means_that_nothing_was_sent() -> No
             writer.close()
 
         server = await asyncio.start_server(no_tls, "127.0.0.1", 0)
-        target = scim("https://127.0.0.1:%d" % server.sockets[0].getsockname()[1])
+        target = scim(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         assert await target.write(USER, PASSWORD) == Outcome(Kind.UNAVAILABLE, "target.unreachable")
         await target.close()
         server.close()
