@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from passferry.domain.change import Change, Evidence, Failure, State
+from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.messages import message_for
 
 
@@ -37,10 +37,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the tries of an org's changes, in seconds except ``attempts``."""
+    """What bounds the tries of an org's changes, in seconds except ``attempts``.
+
+    The default ``attempts`` are more than the longest backoff leaves room for in the default time to live: a
+    target that is down for days costs no change its place.
+    """
 
     request: float = 10.0
-    attempts: int = 300
+    attempts: int = 1000
     first_backoff: float = 2.0
     longest_backoff: float = 900.0
     look_again: float = 3600.0
@@ -88,7 +92,7 @@ def decide(
     """
     error = Failure(outcome.code, message_for(outcome.code), outcome.correlation_id) if outcome.code else None
     if change.doubt is not None and outcome.kind in (Kind.REFUSED, Kind.NOT_NOW):
-        resolved = _resolve_doubt(change, outcome, limits, version)
+        resolved = _resolve_doubt(change, change.doubt, outcome, limits, version)
         if resolved is not None:
             return resolved
     nxt = _RULES[outcome.kind](change, outcome, now, limits, random, error)
@@ -101,25 +105,42 @@ def _failure(code: str, outcome: Outcome) -> Failure:
     return Failure(code, message_for(code), outcome.correlation_id)
 
 
-def _resolve_doubt(change: Change, outcome: Outcome, limits: Limits, version: str | None) -> Next | None:
+def _resolve_doubt(
+    change: Change, doubt: Doubt, outcome: Outcome, limits: Limits, version: str | None
+) -> Next | None:
     """What a refusal says about an earlier send of the same change whose answer was lost."""
-    doubt = change.doubt
-    assert doubt is not None  # noqa: S101  # the caller looked
     if outcome.code == "password.reused":
         moved = doubt.version is not None and version is not None and version != doubt.version
         if moved:
             return Next(State.APPLIED, evidence=Evidence.INFERRED)
         return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
     if outcome.kind is Kind.NOT_NOW:
-        if outcome.not_before is not None and limits.minimum_age is not None:
-            set_at = outcome.not_before - limits.minimum_age
-            # The target counts in whole seconds, and its clock may differ a little from ours.
-            if doubt.at - 2 <= set_at <= doubt.at + limits.request + 2:
-                return Next(State.APPLIED, evidence=Evidence.INFERRED)
-        return None
+        return _resolve_young(change, doubt, outcome, limits)
     if not outcome.code.startswith(_DEFINITE_REFUSAL_PREFIXES):
         return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
     return None
+
+
+def _resolve_young(change: Change, doubt: Doubt, outcome: Outcome, limits: Limits) -> Next | None:
+    """Whether it was the send in ``doubt`` that made the user's password too young to be changed."""
+    if outcome.not_before is None:
+        return None
+    # The target counts in whole seconds, and its clock may differ a little from ours: 2 s either way.
+    earlier = False
+    if limits.minimum_age is not None:
+        set_at = outcome.not_before - limits.minimum_age
+        if doubt.at - 2 <= set_at <= doubt.at + limits.request + 2:
+            return Next(State.APPLIED, evidence=Evidence.INFERRED)
+        earlier = set_at < doubt.at
+    if _old_enough_at(outcome.not_before) >= change.expires_at and not earlier:
+        # "refused" would claim that the password is another one, which nobody knows.
+        return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
+    return None
+
+
+def _old_enough_at(not_before: float) -> float:
+    # The named second itself is still too young for a target that counts in whole seconds: 2 s more.
+    return not_before + 2
 
 
 def _applied(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
@@ -140,8 +161,7 @@ def _refused(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure
 
 
 def _not_now(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    # The named second itself is still too young for a target that counts in whole seconds: 2 s more.
-    at = o.not_before + 2 if o.not_before is not None else now + li.look_again
+    at = _old_enough_at(o.not_before) if o.not_before is not None else now + li.look_again
     if at >= c.expires_at:
         return Next(State.REFUSED, error=e or _failure("password.too.young", o))
     return Next(State.PENDING, max(at, now + 1), error=e)
@@ -159,21 +179,21 @@ def _org_down(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failur
     return Next(State.PENDING, now + backoff(c.attempts, li, r), counts=False, error=e)
 
 
-def _at_once(c: Change, now: float, li: Limits, r: float) -> float:
-    """A few tries without a wait: what failed is put right by reading again."""
-    return now if c.attempts < 3 else now + min(backoff(c.attempts, li, r), 60.0)
+def _at_once(c: Change, now: float, li: Limits, r: float, longest: float) -> float:
+    """A few tries without a wait, since reading again or a new token puts it right; then as usual."""
+    return now if c.attempts < 3 else now + min(backoff(c.attempts, li, r), longest)
 
 
 def _conflict(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    return Next(State.PENDING, _at_once(c, now, li, r), error=e)
+    return Next(State.PENDING, _at_once(c, now, li, r, longest=60.0), error=e)
 
 
 def _unauthorized(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    return Next(State.PENDING, _at_once(c, now, li, r), error=e)
+    return Next(State.PENDING, _at_once(c, now, li, r, longest=li.longest_backoff), error=e)
 
 
 def _unknown(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    wait = max(o.retry_after or 0.0, li.doubt)
+    wait = max(o.retry_after or 0.0, li.doubt, backoff(c.attempts, li, r))
     return Next(State.PENDING, now + wait, error=e, keep_doubt=True)
 
 
