@@ -478,3 +478,24 @@ def test_a_huge_answer_is_not_read_to_its_end() -> None:
     answer = run(body)
     assert isinstance(answer, Answer)
     assert (answer.status, answer.body, answer.members()) == (500, None, None)
+
+
+def test_active_users_are_not_listed_as_inactive() -> None:
+    """A target that ignores the filter, or lists half a user, makes nobody else inactive."""
+    users = [
+        {"id": "1", "userName": "A@example.com", "active": False},
+        {"id": "2", "userName": "b@example.com", "active": True},
+        {"id": "3"},
+    ]
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/oauth/token":
+            return httpx2.Response(200, json={"access_token": "t", "expires_in": 600})
+        return httpx2.Response(200, json={"totalResults": 3, "Resources": users})
+
+    async def body() -> Mapping[str, str] | Outcome:
+        client = http_client(httpx2.MockTransport(handler))
+        tokens = Tokens(client, "https://login.example", "id", Password("secret"), StandingClock())
+        return await GenesysTarget("https://api.example", "native", tokens, client, OpenGate()).inactive()
+
+    assert run(body) == {"a@example.com": "1"}
