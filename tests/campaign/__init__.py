@@ -1,0 +1,1 @@
+"""Whole days of one org in virtual time."""
