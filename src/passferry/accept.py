@@ -128,7 +128,7 @@ class Accept:
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
         if self._closed:
-            raise NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
+            raise _shutting_down()
         intake = self._orgs[request.org]
         self._admit(caller, intake)
         self._check(request, intake)
@@ -237,6 +237,8 @@ class Accept:
 
     async def _commit(self, item: NewChange) -> Verdict:
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        if self._closed:  # it was closed while the backlog was looked up
+            raise _shutting_down()
         if self._queue.full():
             raise NotAccepted("queue.full", "Too many requests at once.", retry_after=1)
         self._queue.put_nowait((item, future))
@@ -269,6 +271,10 @@ class Accept:
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():
                     future.set_result(verdict)
+
+
+def _shutting_down() -> NotAccepted:
+    return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
 
 
 def _fail(batch: Sequence[tuple[NewChange, asyncio.Future[Verdict]]], error: Exception) -> None:

@@ -137,7 +137,7 @@ def check_state_dir(path: Path, *, create: bool) -> None:
     found = path.stat()
     if found.st_uid != os.geteuid():
         raise StateError(
-            f"the state directory {path} belongs to user id {found.st_uid}, and this is user id {os.geteuid()}",
+            f"the state directory {path} belongs to user id {found.st_uid}, not to {os.geteuid()} who asks",
             "run the command as that user, for example with sudo -u",
         )
     if stat.S_IMODE(found.st_mode) & 0o022:
@@ -207,7 +207,7 @@ class Desk:
 
 @contextmanager
 def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
-    """The stores, for one command; ``write`` makes the database when there is none yet. Raises ``StateError``."""
+    """The stores, for one command; ``write`` makes a missing database. Raises ``StateError``."""
     clock = SystemClock()
     stores = open_stores(settings, clock.now(), create=write)
     hasher = Argon2Hasher()
@@ -222,7 +222,7 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
 def only_one(state_dir: Path) -> Iterator[None]:
     """Hold the state directory's lock. Raises ``StateError``, naming the process that holds it."""
     path = state_dir / LOCK_FILE
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

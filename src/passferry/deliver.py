@@ -40,6 +40,8 @@ INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 INACTIVE_KEPT = 3600.0
 EXPIRE_EVERY = 30.0
+RECENT = 62.0
+"""Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class Delivery:
         now, mono = t.clock.now(), t.clock.monotonic()
         recovered = await t.store.recover(self.org, now, t.limits.doubt)
         t.gate.pacer.block(mono + min(max(0.0, state.blocked_until - now), 7 * 86400.0))
-        for _ in range(await t.store.requests_since(self.org, now - 60.0)):
-            t.gate.pacer.sent(mono)
+        sent = await t.store.requests_since(self.org, now - RECENT)
+        t.gate.pacer.sent_before(mono - max(0.0, now - at) for at in sent)
         log.info("delivery.started", org=self.org, recovered=recovered)
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -155,8 +157,10 @@ class Delivery:
         due = await t.store.next_due(self.org, now)
         wait = t.poll if due is None else max(0.0, min(t.poll, due - now))
         news = asyncio.create_task(t.notices.owner(self.org).wait())
-        await asyncio.wait({news, stopping}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        news.cancel()
+        try:
+            await asyncio.wait({news, stopping}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
 
     async def _finish(self) -> None:
         self._stopping = True
@@ -367,7 +371,7 @@ class Delivery:
         t = self._t
         now, mono = t.clock.now(), t.clock.monotonic()
         if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
-            t.gate.block(outcome.retry_after or 0.0)
+            t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
             await t.store.set_org(self.org, self.health.paused, until, "delivery", now)
             t.notices.wake_all()

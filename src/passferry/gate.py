@@ -3,10 +3,11 @@
 import asyncio
 import heapq
 import itertools
+import re
 from collections import deque
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
+from passferry.domain.answers import http_date
 from passferry.domain.pacing import Pacer
 from passferry.ports import Clock
 
@@ -15,6 +16,9 @@ WRITE, READ, BULK_READ, BULK_LIST = 0, 1, 2, 9
 BULK_RESERVE = 0.1
 CLOCK_TRUST = 300.0
 """Seconds by which an answer's ``Date`` may differ from our clock for it to count as right."""
+
+
+_FIGURE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
 class GateClosed(Exception):
@@ -60,16 +64,17 @@ class PacedGate:
 
     def seen(self, headers: Mapping[str, str]) -> None:
         """Compare an answer's ``Date`` with our clock; the token endpoint's answers count, too."""
-        try:
-            at = parsedate_to_datetime(headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError):
-            return
-        if abs(at - self._clock.now()) <= CLOCK_TRUST:
+        at = http_date(headers.get("date", ""))
+        if at is not None and abs(at - self._clock.now()) <= CLOCK_TRUST:
             self.clock_confirmed_at = self._clock.monotonic()
 
-    def block(self, seconds: float) -> None:
-        """The target asked to wait."""
-        self.pacer.throttled(self._clock.monotonic(), seconds)
+    def block(self, seconds: float, *, learn: bool = True) -> None:
+        """The target asked to wait; ``learn``: because of these requests, and not of others."""
+        now = self._clock.monotonic()
+        if learn:
+            self.pacer.throttled(now, seconds)
+        else:
+            self.pacer.block(now + seconds)
 
     def resume(self) -> None:
         """Forget a wait that the target asked for."""
@@ -114,7 +119,4 @@ class PacedGate:
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
+    return float(text) if text is not None and _FIGURE.fullmatch(text.strip()) else None

@@ -164,10 +164,14 @@ class Standing:
 
 
 class DeliveryStore(Protocol):
-    """Delivery: one owner of an org works through its due changes."""
+    """Delivery: one owner of an org works through its due changes.
+
+    What an earlier owner still has under way may be settled, since it is the truth about its own try; it can
+    begin nothing any more.
+    """
 
     async def take(self, org: str) -> OrgState:
-        """Become the owner: later calls of an earlier owner change nothing."""
+        """Become the owner: an earlier one begins no write any more."""
 
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
         """Due changes, people before bulk, longest waiting first, without the ids in ``busy``."""
@@ -195,8 +199,8 @@ class DeliveryStore(Protocol):
     async def org_state(self, org: str) -> OrgState:
         """The org's state now."""
 
-    async def requests_since(self, org: str, since: float) -> int:
-        """How many requests were sent to the org's target after ``since``, at most."""
+    async def requests_since(self, org: str, since: float) -> list[float]:
+        """When requests to the org's target were sent after ``since``, at the latest, as far as is known."""
 
     async def set_org(
         self, org: str, paused: str | None, blocked_until: float, actor: str, now: float
@@ -210,7 +214,7 @@ class DeliveryStore(Protocol):
         """
 
     async def hold(self, org: str, now: float) -> int:
-        """Park everything pending (after a back-up was restored); how many."""
+        """Park everything that would be sent by itself (after a back-up was restored); how many."""
 
     async def next_due(self, org: str, now: float) -> float | None:
         """The next time after ``now`` at which a live change becomes due."""

@@ -210,7 +210,7 @@ def test_too_young_beyond_the_time_to_live_is_refused() -> None:
 def test_too_young_beyond_the_time_to_live_after_a_lost_answer(
     offset: float, age: float, known: float | None, state: State
 ) -> None:
-    """It is refused only if the lost send cannot have caused it; else nobody may say that it did not arrive."""
+    """It is refused only if the lost send cannot have caused it; else nobody knows whether it arrived."""
     nxt = after(young(DOUBT.at + offset, age), IN_DOUBT, Limits(minimum_age=known))
     assert nxt.state is state
     assert code(nxt) == ("password.too.young" if state is State.REFUSED else "outcome.unknown")
@@ -247,8 +247,8 @@ DOUBTS = st.none() | st.builds(
 def test_every_decision_makes_sense(
     outcome: Outcome, doubt: Doubt | None, attempts: int, version: str | None, random: float
 ) -> None:
-    """Whatever comes together: a legal step, no second in the past, evidence exactly with applied, an error that
-    has its sentence, and ``inferred`` never without a doubt.
+    """Whatever comes together: a legal step, nothing due in the past, evidence exactly with applied, an error
+    that has its sentence, and ``inferred`` never without a doubt.
     """
     change = replace(CHANGE, doubt=doubt, attempts=attempts)
     nxt = decide(change, outcome, NOW, Limits(minimum_age=7200.0), random, version)
@@ -259,4 +259,4 @@ def test_every_decision_makes_sense(
     assert nxt.at is None or (nxt.state in LIVE and nxt.at >= NOW)
     assert (nxt.at is not None) or nxt.state is not State.PENDING
     assert nxt.error is None or nxt.error.code in MESSAGES or nxt.error.code == outcome.code
-    assert nxt.error is not None or nxt.state not in (State.REFUSED,)
+    assert nxt.error is not None or nxt.state is not State.REFUSED

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from passferry.adapters import schema
@@ -73,8 +73,8 @@ class Database:
             else:
                 try:
                     connection.commit()
-                except OperationalError as error:
-                    failure = _failure(error, committing=True) or StoreLost("commit failed")
+                except DBAPIError as error:
+                    failure = _failure(error, committing=True) or StoreLost("a commit failed")
                 else:
                     return result
         raise failure
@@ -105,7 +105,7 @@ class Database:
             self._engine.dispose()
 
 
-def _failure(error: OperationalError, *, committing: bool) -> Exception | None:
+def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
         return StoreFull("the disk is full")

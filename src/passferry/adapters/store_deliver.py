@@ -22,7 +22,7 @@ WAITING = (State.PENDING.value, State.PARKED.value)
 
 
 class SqlDeliveryStore:
-    """The port ``DeliveryStore``. An owner whose epoch has passed changes nothing."""
+    """The port ``DeliveryStore``. An owner whose epoch has passed begins nothing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,14 +47,15 @@ class SqlDeliveryStore:
 
         return await self._database.run(work)
 
-    async def requests_since(self, org: str, since: float) -> int:
+    async def requests_since(self, org: str, since: float) -> list[float]:
         """See the port."""
         table = schema.audit
-        query = select(func.count()).where(
-            table.c.org == org, table.c.at > since, table.c.kind.in_(("attempt", "outcome"))
+        query = (
+            select(table.c.kind, table.c.at, table.c.change_id, table.c.user)
+            .where(table.c.org == org, table.c.at > since, table.c.kind.in_(("attempt", "outcome")))
+            .order_by(table.c.seq)
         )
-        # An attempt is a read and a write, and its outcome was noted too; a look-up is noted by its outcome.
-        return 2 * await self._database.run(lambda c: int(c.execute(query).scalar_one()))
+        return await self._database.run(lambda c: _requests(list(c.execute(query))))
 
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
         """See the port."""
@@ -88,7 +89,7 @@ class SqlDeliveryStore:
                     .where(USERS.c.org == change.org, USERS.c.key == change.user.key)
                     .values(resolved_id=resolved_id)
                 )
-            account = _account(c, change.org, resolved_id)
+            account = _account(c, change.org, change.resolved_id or resolved_id)
             if self._settle_order(c, change, account, now):
                 return Standing(None, None, None)
             return Standing(change, account.intent_at, _delivered(account))
@@ -102,7 +103,7 @@ class SqlDeliveryStore:
         chain = Chain(c, self._database.audit_key, change.org)
         gone: list[Change] = []
         if newer is not None or account.newest_seq > change.seq:
-            by = newer.id if newer is not None else (account.intent_change or account.delivered_change or "")
+            by = newer.id if newer is not None else _accepted_as(c, change.org, account.newest_seq)
             gone = [superseded(change, by, now)]
         gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
         for old in gone:
@@ -184,7 +185,8 @@ class SqlDeliveryStore:
 
     async def hold(self, org: str, now: float) -> int:
         """See the port."""
-        query = _waiting(org).where(CHANGES.c.state == State.PENDING.value)
+        await self.recover(org, now, 0.0)  # what was being sent when the back-up was made waits as well
+        query = _waiting(org).where(CHANGES.c.next_attempt_at.is_not(None))
         return await self._end_all(org, query, State.PARKED, "held", now)
 
     async def _end_all(self, org: str, query: Select[Any], state: State, code: str, now: float) -> int:
@@ -274,6 +276,29 @@ def _waiting(org: str) -> Select[Any]:
     )
 
 
+def _requests(rows: Sequence[Row[Any]]) -> list[float]:
+    """When the requests behind audit records were sent, at the latest.
+
+    An attempt is a read and a write, a try that ended before its write at most two reads. Who is named by
+    userName may have been looked up first.
+    """
+    sent: list[float] = []
+    attempted = {row.change_id for row in rows if row.kind == "attempt"}
+    for row in rows:
+        by_name = "@" in (row.user or "")
+        if row.kind == "attempt":
+            sent += [row.at] * (3 if by_name else 2)
+        elif row.change_id not in attempted:
+            sent += [row.at] * 2
+    return sent
+
+
+def _accepted_as(c: Connection, org: str, seq: int) -> str:
+    """The id of the change that is number ``seq`` of its org."""
+    found = c.execute(select(CHANGES.c.id).where(CHANGES.c.org == org, CHANGES.c.seq == seq)).scalar()
+    return str(found or "")
+
+
 def _load(c: Connection, change_id: str) -> Change | None:
     """The change while it is its user's newest; None otherwise."""
     row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id).with_for_update()).one_or_none()
@@ -342,8 +367,8 @@ def _settle(
 ) -> Change:
     row = c.execute(select(CHANGES).where(CHANGES.c.id == change.id).with_for_update()).one()
     stored = change_of(row)
-    if not row.live or stored.state is not change.state:
-        return stored  # an operator or a newer change was faster, or another owner recovered it
+    if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
+        return stored  # an operator or a newer change was faster, or another owner tries it
     sent = stored.state is State.DELIVERING
     done = _after(stored, change, nxt, now)
     check_transition(stored.state, done.state)
@@ -397,12 +422,14 @@ def _after(stored: Change, tried: Change, nxt: Next, now: float) -> Change:
 def _note_account(
     c: Connection, change: Change, nxt: Next, outcome: Outcome, verifier: bytes | None, *, sent: bool
 ) -> None:
+    account = _account(c, change.org, change.resolved_id or "")
+    newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
     values: dict[str, Any] = {}
-    if nxt.state is State.APPLIED:
+    if nxt.state is State.APPLIED and newest:
         values["newest_seq"] = change.seq
-    if sent and not nxt.keep_doubt:
+    if sent and not nxt.keep_doubt and account.intent_change == change.id:
         values |= {"intent_change": None, "intent_at": None}
-    if nxt.state is State.APPLIED and (sent or verifier is not None):
+    if nxt.state is State.APPLIED and newest and (sent or verifier is not None):
         values |= {
             "delivered_change": change.id,
             "delivered_version": outcome.version,

@@ -89,8 +89,8 @@ def judge(
             return Replayed(remembered.change_id)
         return KeyReused()
     if user is not None and item.changed_at is not None:
-        tolerance = 0.0 if user.newest_source == item.source else CLOCK_TOLERANCE
-        if item.changed_at < user.newest_at - tolerance:
+        earlier = user.newest_at - item.changed_at
+        if earlier > 0 if user.newest_source == item.source else earlier >= CLOCK_TOLERANCE:
             return Stale()
     if live is not None and live.sealed is not None and item.same(live):
         return Replayed(live.id)

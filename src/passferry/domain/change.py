@@ -84,7 +84,7 @@ class Reference:
 
     @property
     def key(self) -> str:
-        """What two references to the same name have in common (userName is caseExact false, RFC 7643 §4.1.1)."""
+        """Equal for references to the same name (userName is caseExact false, RFC 7643 §4.1.1)."""
         return f"{'n' if self.kind == 'userName' else 'i'}:{self.value.casefold()}"
 
 

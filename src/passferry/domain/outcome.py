@@ -72,7 +72,7 @@ _DEFINITE_REFUSAL_PREFIXES = ("password.", "invalid.password", "invalid.new.pass
 
 
 def backoff(attempts: int, limits: Limits, random: float) -> float:
-    """Seconds before try ``attempts + 1``: doubling, capped, with the upper half drawn by ``random`` in [0, 1)."""
+    """Seconds before the next try: doubling, capped, the upper half drawn by ``random`` in [0, 1)."""
     ceiling = min(limits.longest_backoff, limits.first_backoff * 2.0 ** min(attempts, 30))
     return ceiling * (0.5 + 0.5 * random)
 

@@ -10,6 +10,7 @@ All times are monotonic seconds.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 WINDOW = 60.0
@@ -19,6 +20,8 @@ UNSTATED_MARGIN = 1.5
 """The same where it states nothing: a window was once reported as 61 s."""
 LEARNT_FOR = 3600.0
 """Seconds for which a limit learnt from a 429 is believed; then the configured one is tried again."""
+_SAME_WINDOW = 2.5
+"""Seconds by which two answers may differ about the end of one window: whole seconds, and their ways here."""
 BURST = 8
 """Requests that may start at once after a pause."""
 
@@ -36,14 +39,14 @@ class Stated:
 class Pacer:
     """The pacing of one org over all its tokens. Not thread-safe; the owner loop alone uses it."""
 
-    def __init__(self, limit: int, now: float, spent: int = 0, blocked_until: float = 0.0) -> None:
-        """Start from ``limit`` requests a minute, ``spent`` of them used in the minute before ``now``."""
+    def __init__(self, limit: int, now: float, blocked_until: float = 0.0) -> None:
+        """Start from ``limit`` requests a minute."""
         self.configured = max(1, limit)
         self._limit = self.configured
         self._learnt_until = 0.0
         self._stated_limit: int | None = None
         self._stated: Stated | None = None
-        self._sent: deque[float] = deque([now] * min(spent, 100_000))
+        self._sent: deque[float] = deque()
         self._next = now
         self.blocked_until = blocked_until
 
@@ -64,7 +67,9 @@ class Pacer:
         """
         self._forget(now)
         limit = max(1, int(self._limit * (1.0 - reserve)))
-        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.window / limit)
+        # Who leaves a share to others leaves them the burst, too, or they would wait for it to come back.
+        burst = 1 if reserve else min(BURST, limit)
+        at = max(self.blocked_until, self._next - (burst - 1) * self.window / limit)
         if len(self._sent) >= limit:
             at = max(at, self._sent[-limit] + self.window)
         stated = self._stated
@@ -82,10 +87,15 @@ class Pacer:
             s = self._stated
             self._stated = Stated(s.count, s.allowed, s.resets_at, s.sent_since + 1)
 
+    def sent_before(self, times: Iterable[float]) -> None:
+        """Requests that started at ``times``, before this pacer: they use quota, and delay nothing else."""
+        self._sent = deque(sorted([*self._sent, *times]))
+
     def stated(self, now: float, count: int, allowed: int, reset: float, in_flight: int) -> None:
         """An answer stated the target's count. ``in_flight``: requests sent whose answers are still to come.
 
-        Answers overtake each other: of one window the highest count is the newest.
+        Answers overtake each other: of one window the highest count is the newest, and a window that ends
+        before the one known is over.
         """
         if allowed < 1 or count < 0 or not 0 <= reset <= 3600:
             return
@@ -94,8 +104,10 @@ class Pacer:
             self._limit = allowed
         resets_at = now + reset + 0.25
         old = self._stated
-        if old is not None and now < old.resets_at and old.count > count and resets_at < old.resets_at + 2:
-            return
+        if old is not None and now < old.resets_at:
+            same = abs(resets_at - old.resets_at) < _SAME_WINDOW
+            if (same and old.count > count) or resets_at <= old.resets_at - _SAME_WINDOW:
+                return
         self._stated = Stated(count, allowed, resets_at, in_flight)
 
     def throttled(self, now: float, wait: float) -> None:
