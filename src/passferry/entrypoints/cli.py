@@ -1,6 +1,5 @@
 """The command line. Everything heavy is imported inside the command that needs it, so that help is quick."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 from passferry.entrypoints import cli_audit, cli_changes, cli_orgs
 from passferry.entrypoints.cli_io import Code, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
-from passferry.entrypoints.cli_state import Config, Json, open_desk, settings_from, the_org
+from passferry.entrypoints.cli_state import Config, Json, open_desk, run, settings_from, the_org
 
 if TYPE_CHECKING:
     from passferry.bootstrap import Desk
@@ -90,7 +89,7 @@ def serve(
 
     problem = None
     try:
-        asyncio.run(process.serve(settings, hold=hold, ready=ready))
+        run(process.serve(settings, hold=hold, ready=ready))
     except StateError as error:
         problem = error
     if problem is not None:
@@ -270,7 +269,7 @@ def verify(
     name = the_org(settings, org)
     password = read_password(password_file)
     with open_desk(settings, write=False) as desk:
-        same = asyncio.run(_compare(desk, name, user, password))
+        same = run(_compare(desk, name, user, password))
     if as_json:
         print_json({"user": user, "org": name, "matches": same})
     elif same is None:

@@ -1,6 +1,5 @@
 """``passferry audit verify``: was the trail altered, or is it shorter than a head kept elsewhere says?"""
 
-import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from passferry.entrypoints.cli_io import Code, fail, print_json, print_table
-from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, settings_from
+from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, run, settings_from
 
 if TYPE_CHECKING:
     from passferry.domain.audit import Head
@@ -58,7 +57,7 @@ def verify(
 
     kept = parse_head(head) if head is not None else None
     with open_desk(settings_from(config), write=False) as desk:
-        findings = asyncio.run(_verify(desk.lookup, bootstrap.audit_key(desk.sealer), org, kept))
+        findings = run(_verify(desk.lookup, bootstrap.audit_key(desk.sealer), org, kept))
     if as_json:
         ok = all(finding.broken is None for finding in findings)
         print_json({"ok": ok, "orgs": [finding.as_json() for finding in findings]})

@@ -1,6 +1,5 @@
 """``passferry changes``: the queue, as a help desk and an operator see it."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -14,7 +13,7 @@ from passferry.entrypoints.cli_io import (
     print_table,
     timestamp,
 )
-from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, operator, settings_from
+from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, operator, run, settings_from
 
 if TYPE_CHECKING:
     from passferry.bootstrap import Desk
@@ -63,7 +62,7 @@ def list_changes(
     states = _states(state or [])
     with open_desk(settings_from(config), write=False) as desk:
         start = _since(since, desk.clock.now())
-        found = asyncio.run(
+        found = run(
             desk.lookup.changes(
                 org=org,
                 user=user,
@@ -104,10 +103,10 @@ def show(
 ) -> None:
     """One change: where it is, and why."""
     with open_desk(settings_from(config), write=False) as desk:
-        change = asyncio.run(desk.lookup.change(change_id))
+        change = run(desk.lookup.change(change_id))
         if change is None:
             _unknown(change_id)
-        records = asyncio.run(_history(desk, change)) if history else None
+        records = run(_history(desk, change)) if history else None
     document = change_json(change)
     if records is not None:
         document["history"] = [_record_json(record) for record in records]
@@ -145,7 +144,7 @@ def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
     with open_desk(settings_from(config), write=True) as desk:
         change = None
         try:
-            change = asyncio.run(desk.lookup.operate(change_id, act, operator(), desk.clock.now()))
+            change = run(desk.lookup.operate(change_id, act, operator(), desk.clock.now()))
         except NotNow as error:
             state = str(error)
     if state:

@@ -89,13 +89,16 @@ def _file_bytes(file: Path) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         fail(f"cannot read {file}: {error.strerror}", "name a file that you may read", Code.USAGE)
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(stream.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISFIFO(found.st_mode):
             fail(f"{file} is not a file", "name a file that holds the password", Code.USAGE)
         if found.st_mode & 0o077:
-            fail(f"{file} can be read by other users", f"chmod 600 {file}", Code.USAGE)
-        return stream.read(MOST_BYTES + 2)
+            fail(f"other users may use {file}", f"chmod 600 {file}", Code.USAGE)
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            return stream.read(MOST_BYTES + 2)
+    finally:
+        os.close(descriptor)
 
 
 def _decoded(data: bytes, origin: str) -> str:

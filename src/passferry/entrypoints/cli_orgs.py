@@ -1,6 +1,5 @@
 """``passferry orgs`` and ``passferry access``: whom passwords are brought to, and who may send them."""
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from passferry.entrypoints.cli_io import Code, fail, print_json, print_table, timestamp
-from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, settings_from, the_org
+from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
 
 if TYPE_CHECKING:
     from passferry.bootstrap import Desk
@@ -62,7 +61,7 @@ def list_orgs(config: Config = None, as_json: Json = False) -> None:
     """The configured orgs, whether they run, and how many changes are under way."""
     settings = settings_from(config)
     with open_desk(settings, write=False) as desk:
-        lines = asyncio.run(_lines(desk, {name: _target(org) for name, org in settings.orgs.items()}))
+        lines = run(_lines(desk, {name: _target(org) for name, org in settings.orgs.items()}))
     if as_json:
         print_json({"orgs": [line.as_json() for line in lines]})
         return
@@ -108,7 +107,7 @@ def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> Non
     settings = settings_from(config)
     name = the_org(settings, org)
     with open_desk(settings, write=True) as desk:
-        asyncio.run(_pause(desk, name, paused))
+        run(_pause(desk, name, paused))
     if as_json:
         print_json({"org": name, "paused": paused})
     else:
@@ -149,7 +148,7 @@ def add(
     with open_desk(settings, write=True) as desk:
         key = None
         with suppress(NameTaken):
-            key = asyncio.run(_mint(desk, name, role, tuple(named), user_template))
+            key = run(_mint(desk, name, role, tuple(named), user_template))
     if key is None:
         fail(
             f"there is a key named {name!r} already",
@@ -186,7 +185,7 @@ async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], templ
 def list_keys(config: Config = None, as_json: Json = False) -> None:
     """All keys, revoked ones too; never the keys themselves."""
     with open_desk(settings_from(config), write=False) as desk:
-        callers = [caller for caller, _ in asyncio.run(desk.access.keys())]
+        callers = [caller for caller, _ in run(desk.access.keys())]
     if as_json:
         print_json({"keys": [_caller_json(caller) for caller in callers]})
         return
@@ -224,7 +223,7 @@ def revoke(
 ) -> None:
     """Revoke the keys of a name; within a second they are refused."""
     with open_desk(settings_from(config), write=True) as desk:
-        done = asyncio.run(desk.access.revoke(name, operator(), desk.clock.now()))
+        done = run(desk.access.revoke(name, operator(), desk.clock.now()))
     if not done:
         fail(f"there is no key named {name!r}", "`passferry access list` shows the names")
     if as_json:

@@ -1,9 +1,9 @@
 """Settings and the store, for commands that work beside a running ``serve``."""
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,6 +12,8 @@ from passferry.entrypoints.cli_io import Code, fail
 if TYPE_CHECKING:
     from passferry.bootstrap import Desk
     from passferry.config import Settings
+
+T = TypeVar("T")
 
 Config = Annotated[
     Path | None,
@@ -48,6 +50,13 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     except bootstrap.StateError as error:
         what, hint = error.what, error.hint
     fail(what, hint, Code.USAGE)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to, on an event loop of its own."""
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def the_org(settings: "Settings", org: str | None) -> str:

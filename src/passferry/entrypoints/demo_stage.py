@@ -66,17 +66,8 @@ class Stage:
         call("POST", f"{self.simulator}/simulator/faults", json_body=wanted)
 
     def command(self, *arguments: str) -> dict[str, Any]:
-        """What ``passferry ARGUMENTS --json`` prints, run beside the gateway; {} when it failed."""
-        done = subprocess.run(
-            [*PASSFERRY, *arguments, "--json"],
-            cwd=self.directory,
-            env=_environment(self.directory),
-            capture_output=True,
-            timeout=START_SECONDS,
-            check=False,
-        )
-        found = json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
-        return found if isinstance(found, dict) else {}
+        """See ``command``."""
+        return command(self.directory, *arguments)
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
         """Every file that the gateway has written, and what it holds."""
@@ -103,7 +94,7 @@ def _iso(at: float) -> str:
     return timestamp(at) or ""
 
 
-def _environment(directory: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def _environment(directory: Path) -> dict[str, str]:
     """This process's environment without any setting of ours or of Genesys's tools, plus the stage's own."""
     kept = {
         name: value
@@ -115,7 +106,7 @@ def _environment(directory: Path, more: Mapping[str, str] | None = None) -> dict
         "PASSFERRY_KEY_FILE": str(directory / "keys" / "ring"),
         "PASSFERRY_LOG_FORMAT": "json",
     }
-    return kept | own | dict(more or {}) | _target(directory)
+    return kept | own | _target(directory)
 
 
 def _target(directory: Path) -> dict[str, str]:
@@ -141,22 +132,37 @@ def _start(directory: Path, processes: list["subprocess.Popen[bytes]"]) -> Stage
     (directory / "state").mkdir(mode=0o700)
     (directory / "keys").mkdir(mode=0o700)
     simulate = ("simulate", "--listen", "127.0.0.1:0", "--calm", "--seed", "1", "--json")
-    target = _launch(simulate, directory, "simulator", processes)
+    _launch(simulate, directory, "simulator", processes)
+    # The key is made while the stand-in starts: one start of an interpreter less to wait for.
+    made = command(directory, "access", "add", "demo")
+    target = _told(processes[0], directory, "simulator")
     (directory / "target.json").write_text(json.dumps(target["settings"]))
-    gateway = _launch(("serve", "--listen", "127.0.0.1:0", "--json"), directory, "gateway", processes)
-    without_key = Stage(gateway["url"], target["url"], "", directory, tuple(processes))
-    made = without_key.command("access", "add", "demo")
+    _launch(("serve", "--listen", "127.0.0.1:0", "--json"), directory, "gateway", processes)
+    gateway = _told(processes[1], directory, "gateway")
     if "apiKey" not in made:
         raise StageError("no access key could be made")
     return Stage(gateway["url"], target["url"], made["apiKey"], directory, tuple(processes))
 
 
+def command(directory: Path, *arguments: str) -> dict[str, Any]:
+    """What ``passferry ARGUMENTS --json`` prints, run on the stage's state; {} when it failed."""
+    done = subprocess.run(
+        [*PASSFERRY, *arguments, "--json"],
+        cwd=directory,
+        env=_environment(directory),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    found = json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
+    return found if isinstance(found, dict) else {}
+
+
 def _launch(
     arguments: tuple[str, ...], directory: Path, name: str, processes: list["subprocess.Popen[bytes]"]
-) -> dict[str, Any]:
-    """Start a command and read the line of JSON with which it says that it listens."""
-    log = directory / f"{name}.log"
-    with log.open("wb") as errors:
+) -> None:
+    with (directory / f"{name}.log").open("wb") as errors:
         process = subprocess.Popen(
             [*PASSFERRY, *arguments],
             cwd=directory,
@@ -167,10 +173,14 @@ def _launch(
             start_new_session=True,  # Ctrl-C is ours to handle, in order
         )
     processes.append(process)
+
+
+def _told(process: "subprocess.Popen[bytes]", directory: Path, name: str) -> dict[str, Any]:
+    """The line of JSON with which a process says that it listens. Raises ``StageError``."""
     line = _first_line(process, time.monotonic() + START_SECONDS)
     if not line:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise StageError(f"`passferry {arguments[0]}` did not start\n{tail}")
+        log = (directory / f"{name}.log").read_text(errors="replace")
+        raise StageError(f"the {name} did not start\n" + "\n".join(log.splitlines()[-20:]))
     found: dict[str, Any] = json.loads(line)
     return found
 

@@ -1,0 +1,366 @@
+"""Commands on a store: the queue, orgs, keys, the audit trail, and `verify`."""
+
+import asyncio
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passferry import bootstrap
+from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
+from passferry.config import Settings, load_settings
+from passferry.domain.accepting import NewChange, judge
+from passferry.domain.change import Reference
+from passferry.domain.outcome import Kind, Limits, Outcome, decide
+from passferry.domain.password import Password
+from passferry.ports import Binding
+
+Cli = Callable[..., Any]
+PASSWORD = "Canary-Horse-77"
+START = 1_800_000_000.0
+ANNA = "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def org(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """One configured org, without a database yet."""
+    monkeypatch.setenv("GENESYS_REGION", "us-east-1")
+    monkeypatch.setenv("GENESYS_CLIENT_ID", "client")
+    monkeypatch.setenv("GENESYS_CLIENT_SECRET", "secret")
+    return load_settings(None)
+
+
+@pytest.fixture
+def store(org: Settings) -> Settings:
+    """A state with two pending changes (`one` by email, `two` by id) and an applied one, `three`."""
+    asyncio.run(_fill(org))
+    return org
+
+
+async def _fill(settings: Settings) -> None:
+    stores = bootstrap.open_stores(settings, START, create=True)
+    try:
+        users = [
+            ("one", Reference("userName", "one@example.com")),
+            ("two", Reference("id", ANNA)),
+            ("three", Reference("userName", "three@example.com")),
+        ]
+        items = [
+            NewChange(
+                name,
+                "default",
+                user,
+                "hr",
+                stores.sealer.seal(PASSWORD.encode(), Binding("password", "default", user.value, name)),
+                START + number,
+                START + 72 * 3600,
+            )
+            for number, (name, user) in enumerate(users)
+        ]
+        await stores.accept.accept(items, judge)
+        await _deliver(stores, settings)
+    finally:
+        stores.database.close()
+
+
+async def _deliver(stores: bootstrap.Stores, settings: Settings) -> None:
+    hasher = Argon2Hasher(FOR_TESTS_ONLY)
+    await stores.delivery.take("default")
+    await stores.delivery.resolve("three", "id-3", START + 5)
+    begun = await stores.delivery.begin("three", "7", START + 5, 20.0)
+    assert begun is not None
+    assert not isinstance(begun, float)
+    outcome = Outcome(Kind.APPLIED)
+    verifier = stores.sealer.seal(
+        await hasher.hash(Password(PASSWORD)), Binding("verifier", "default", "id-3", "three")
+    )
+    nxt = decide(begun, outcome, START + 6, Limits(), 0.0)
+    await stores.delivery.settle(begun, outcome, nxt, START + 6, verifier)
+    hasher.close()
+
+
+def database(settings: Settings) -> sqlite3.Connection:
+    """The database, as somebody who tampers with it would open it."""
+    return sqlite3.connect(settings.state_dir / bootstrap.DATABASE_FILE)
+
+
+# --- changes ---------------------------------------------------------------------------------
+
+
+def test_the_queue_is_a_table_newest_first(cli: Cli, store: Settings) -> None:
+    """Without a terminal the table is plain aligned columns."""
+    done = cli("changes", "list")
+    assert done.code == 0
+    headings, *rows = done.out.splitlines()
+    assert headings.split() == ["CHANGE", "ORG", "USER", "STATE", "ACCEPTED", "TRIES", "REASON"]
+    assert rows == [
+        "three   default  three@example.com                     applied  2027-01-15T08:00:02.000Z  1",
+        f"two     default  {ANNA}  pending  2027-01-15T08:00:01.000Z  0",
+        "one     default  one@example.com                       pending  2027-01-15T08:00:00.000Z  0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--user", "ONE@example.com"], ["one"]),
+        (["--user", ANNA], ["two"]),
+        (["--state", "applied"], ["three"]),
+        (["--state", "pending,applied", "--limit", "2"], ["three", "two"]),
+        (["--since", "2027-01-15T08:00:01Z"], ["three", "two"]),
+        (["--org", "other"], []),
+    ],
+)
+def test_a_help_desk_can_ask(cli: Cli, store: Settings, arguments: list[str], found: list[str]) -> None:
+    """Filters by user, state, time and org."""
+    done = cli("changes", "list", "--json", *arguments)
+    assert [change["changeId"] for change in json.loads(done.out)["changes"]] == found
+
+
+def test_a_change_is_shown_as_the_http_interface_shows_it(cli: Cli, store: Settings) -> None:
+    """``changes show --json`` has the members of ``GET /changes/{id}``."""
+    assert json.loads(cli("changes", "show", "three", "--json").out) == {
+        "changeId": "three",
+        "org": "default",
+        "user": "three@example.com",
+        "status": "applied",
+        "evidence": "confirmed",
+        "attempts": 1,
+        "acceptedAt": "2027-01-15T08:00:02.000Z",
+        "updatedAt": "2027-01-15T08:00:06.000Z",
+        "nextAttemptAt": None,
+        "error": None,
+    }
+
+
+def test_its_history_is_its_part_of_the_audit_trail(cli: Cli, store: Settings) -> None:
+    """--history lists accept, attempt and outcome."""
+    history = json.loads(cli("changes", "show", "three", "--json", "--history").out)["history"]
+    assert [record["kind"] for record in history] == ["accepted", "attempt", "outcome"]
+    assert "accepted" in cli("changes", "show", "three", "--history").out
+
+
+def test_retry_and_cancel_work_on_what_waits(cli: Cli, store: Settings) -> None:
+    """A pending change can be retried, then cancelled; then neither."""
+    assert cli("changes", "retry", "one").out == "change one of one@example.com is pending\n"
+    assert json.loads(cli("changes", "cancel", "one", "--json").out)["status"] == "cancelled"
+    done = cli("changes", "retry", "one")
+    assert done.code == 1
+    assert done.err == (
+        "passferry: change one is cancelled\nhint: only pending and parked changes: retry does nothing here\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "cancel"])
+def test_an_unknown_change_is_1(cli: Cli, store: Settings, command: str) -> None:
+    """No such change: exit code 1, and where to look."""
+    done = cli("changes", command, "nothing")
+    assert done.code == 1
+    assert done.err == (
+        "passferry: there is no change nothing\nhint: `passferry changes list` shows what there is\n"
+    )
+
+
+def test_a_wrong_state_or_time_is_2(cli: Cli, store: Settings) -> None:
+    """Usage errors name what is allowed."""
+    assert "the states are: pending, delivering, parked" in cli("changes", "list", "--state", "lost").err
+    assert cli("changes", "list", "--since", "yesterday").code == 2
+    assert cli("changes", "list", "--since", "3d").code == 0
+
+
+# --- orgs and keys ---------------------------------------------------------------------------
+
+
+def test_orgs_are_listed_paused_and_resumed(cli: Cli, store: Settings) -> None:
+    """Pausing shows in the list, and in the audit trail under the operator's name."""
+    assert cli("orgs", "pause", "default").out == "org default is paused\n"
+    (listed,) = json.loads(cli("orgs", "list", "--json").out)["orgs"]
+    assert (listed["org"], listed["paused"], listed["live"]) == ("default", "operator", 2)
+    assert "paused (operator)" in cli("orgs", "list").out
+    assert json.loads(cli("orgs", "resume", "default", "--json").out) == {"org": "default", "paused": None}
+    assert "running" in cli("orgs", "list").out
+    with database(store) as connection:
+        acts = connection.execute(
+            "select kind, actor from audit where kind in ('paused', 'resumed')"
+        ).fetchall()
+    assert [kind for kind, _ in acts] == ["paused", "resumed"]
+    assert all(actor.startswith("operator:") for _, actor in acts)
+
+
+def test_an_unknown_org_is_2(cli: Cli, store: Settings) -> None:
+    """The hint names the orgs there are."""
+    done = cli("orgs", "pause", "sales")
+    assert done.code == 2
+    assert done.err == "passferry: there is no org 'sales'\nhint: --org ORG; the orgs are: default\n"
+
+
+def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Cli, store: Settings) -> None:
+    """--json is exactly name, role and key; afterwards no list and no file holds the key."""
+    made = json.loads(cli("access", "add", "hr", "--json").out)
+    assert {**made, "apiKey": None} == {"name": "hr", "role": "source", "apiKey": None}
+    assert made["apiKey"].startswith("pf_")
+    secret = made["apiKey"].rpartition("_")[2]
+    assert secret not in cli("access", "list").out + cli("access", "list", "--json").out
+    assert not any(secret.encode() in path.read_bytes() for path in store.state_dir.iterdir())
+
+
+def test_keys_have_role_orgs_and_template(cli: Cli, store: Settings) -> None:
+    """What is given to ``add`` is what ``list`` shows."""
+    template = "{uid}@example.com"
+    cli("access", "add", "pam", "--org", "default", "--user-template", template)
+    cli("access", "add", "desk", "--role", "operator")
+    keys = json.loads(cli("access", "list", "--json").out)["keys"]
+    shown = [(key["name"], key["role"], key["orgs"], key["userTemplate"]) for key in keys]
+    assert shown == [("pam", "source", ["default"], template), ("desk", "operator", [], None)]
+
+
+def test_a_name_is_used_once_until_it_is_revoked(cli: Cli, store: Settings) -> None:
+    """A second key of a name is refused; after revoking, the name is free again."""
+    assert cli("access", "add", "hr").code == 0
+    done = cli("access", "add", "hr")
+    assert (done.code, done.err.splitlines()[0]) == (1, "passferry: there is a key named 'hr' already")
+    assert cli("access", "revoke", "hr").out == "the keys of hr are revoked\n"
+    assert "revoked" in cli("access", "list").out
+    assert cli("access", "add", "hr").code == 0
+    assert cli("access", "revoke", "nobody").code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["a b"], ["hr", "--role", "king"], ["hr", "--org", "other"], ["hr", "--user-template", "{uid}"]],
+)
+def test_a_wrong_key_is_2(cli: Cli, store: Settings, arguments: list[str]) -> None:
+    """Bad names, roles, orgs and templates are usage errors, and make no key."""
+    assert cli("access", "add", *arguments).code == 2
+    assert json.loads(cli("access", "list", "--json").out) == {"keys": []}
+
+
+# --- verify ----------------------------------------------------------------------------------
+
+
+def test_verify_knows_the_password_last_delivered(cli: Cli, store: Settings) -> None:
+    """0 for the one, 1 for another, 4 where nothing was delivered; by email and by id."""
+    assert cli("verify", "three@example.com", stdin=PASSWORD.encode()).code == 0
+    assert cli("verify", "id-3", stdin=PASSWORD.encode()).code == 0
+    assert cli("verify", "three@example.com", stdin=b"Another-Horse-77").code == 1
+    done = cli("verify", "one@example.com", "--json", stdin=PASSWORD.encode())
+    assert (done.code, json.loads(done.out)["matches"]) == (4, None)
+
+
+# --- audit -----------------------------------------------------------------------------------
+
+
+def chain(cli: Cli) -> dict[str, Any]:
+    """What ``audit verify`` says of the only org."""
+    (found,) = json.loads(cli("audit", "verify", "--json").out)["orgs"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_untouched_trail_is_well(cli: Cli, store: Settings) -> None:
+    """Every link fits; the head that is shown is accepted as a head kept elsewhere, also later on."""
+    found = chain(cli)
+    assert (found["ok"], found["records"]) == (True, 5)
+    cli("changes", "cancel", "one")
+    done = cli("audit", "verify", "--head", found["head"])
+    assert (done.code, done.out.split()[-1]) == (0, "ok")
+
+
+@pytest.mark.parametrize(
+    ("tampering", "broken"),
+    [
+        (
+            "update audit set user = 'other@example.com' where seq = 2",
+            "record 2 does not fit the ones before",
+        ),
+        ("update audit set actor = 'nobody' where seq = 5", "record 5 does not fit the ones before"),
+        ("delete from audit where seq = 3", "record 3 does not fit the ones before"),
+        ("delete from audit where seq = 5", "it ends at record 4; records up to 5 are missing"),
+        ("delete from audit", "it ends at record 0; records up to 5 are missing"),
+        ("update orgs set head_seq = 4", "record 4 is not the one that the head names"),
+    ],
+)
+def test_tampering_is_found(cli: Cli, store: Settings, tampering: str, broken: str) -> None:
+    """Altered, removed and cut-off records are found: exit code 1, and where."""
+    with database(store) as connection:
+        connection.execute(tampering)
+    done = cli("audit", "verify")
+    assert done.code == 1
+    assert done.err == f"passferry: the audit trail is broken:\n- org default: {broken}\n"
+
+
+def test_a_trail_cut_off_together_with_its_head_is_found_with_a_head_kept_elsewhere(
+    cli: Cli, store: Settings
+) -> None:
+    """Who cuts rows and rewrites the stored head deceives the chain alone, but not --head."""
+    head = chain(cli)["head"]
+    with database(store) as connection:
+        connection.execute("delete from audit where seq = 5")
+        connection.execute("update orgs set head_seq = 4, head_mac = (select mac from audit where seq = 4)")
+    assert cli("audit", "verify").code == 0
+    done = cli("audit", "verify", "--head", head)
+    assert (done.code, "records up to 5 are missing" in done.err) == (1, True)
+
+
+def test_a_head_that_never_was_is_found(cli: Cli, store: Settings) -> None:
+    """A head of the right form whose MAC is another's: exit code 1. One that has no such form: 2."""
+    assert cli("audit", "verify", "--head", "3:" + "0" * 64).code == 1
+    assert cli("audit", "verify", "--head", "5:" + "0" * 64).code == 1
+    assert cli("audit", "verify", "--head", "5:xyz").code == 2
+
+
+# --- state that cannot be used ---------------------------------------------------------------
+
+
+def test_without_a_database_reading_is_2(cli: Cli, org: Settings) -> None:
+    """Nothing is made by a command that reads; the hint says how a database comes to be."""
+    done = cli("changes", "list")
+    assert done.code == 2
+    assert "hint: start `passferry serve` once, or set PASSFERRY_STATE_DIR" in done.err
+    assert not org.state_dir.exists()
+
+
+def test_another_users_state_is_refused(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run by somebody else than the owner of the state directory say whom to be."""
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    done = cli("access", "list")
+    assert done.code == 2
+    assert f"belongs to user id {me}" in done.err
+    assert "hint: run the command as that user" in done.err
+
+
+def test_all_mistakes_in_the_configuration_come_at_once(cli: Cli, clean: Path) -> None:
+    """Exit code 2, one line and a hint for each."""
+    (clean / "passferry.toml").write_text('colour = "red"\nlisten = "nowhere"\n')
+    done = cli("changes", "list")
+    assert done.code == 2
+    assert done.err.startswith("passferry: the configuration has mistakes:\n")
+    assert done.err.count("  hint: ") >= 2
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "192.0.2.1:80", "[::]:80", "example.com:80"])
+def test_serving_beyond_this_machine_is_refused(cli: Cli, org: Settings, listen: str) -> None:
+    """Plain HTTP on an address that others reach: exit code 2 and a hint, before anything is made."""
+    done = cli("serve", "--listen", listen)
+    assert done.code == 2
+    assert "plain HTTP is served on this machine only" in done.err
+    assert not org.state_dir.exists()
+
+
+@pytest.mark.parametrize("listen", ["8080", "localhost", "localhost:x", "127.0.0.1:70000", ":80"])
+def test_a_wrong_address_is_2(cli: Cli, org: Settings, listen: str) -> None:
+    """--listen wants HOST:PORT."""
+    done = cli("serve", "--listen", listen)
+    assert (done.code, done.err.splitlines()[1]) == (2, "hint: --listen 127.0.0.1:8080")
+
+
+def test_serving_without_an_org_is_2(cli: Cli, clean: Path) -> None:
+    """The hint names the three variables."""
+    done = cli("serve")
+    assert done.code == 2
+    assert "GENESYS_CLIENT_ID" in done.err
