@@ -5,9 +5,10 @@ gateway reads, misbehaves like a real network, forgets everything, and shows eve
 It shares nothing with the rest of the product, so that a mistake there cannot hide here.
 """
 
-from passferry.simulator.core import DEFAULT_CLIENT, Simulator
+from passferry.simulator.core import DEFAULT_CLIENT
 from passferry.simulator.faults import FAULTS, Fault
 from passferry.simulator.inprocess import InProcessTransport
+from passferry.simulator.inspection import Simulator
 from passferry.simulator.oauth import Client
 from passferry.simulator.run import make, parse_clients, run_simulate, settings_text
 from passferry.simulator.server import Server, serve

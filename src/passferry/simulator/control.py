@@ -7,6 +7,7 @@ of somebody else cannot read them through a name that it points here (DNS rebind
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -19,9 +20,10 @@ from passferry.simulator.wire import Reply, Request
 from passferry.simulator.world import answer
 
 if TYPE_CHECKING:
-    from passferry.simulator.core import Simulator
+    from passferry.simulator.inspection import Simulator
 
 _LOOPBACK = frozenset({"", "localhost", "127.0.0.1", "[::1]", "testserver"})
+_PORT = re.compile(r":\d+$")
 _SAFE = (
     (
         "Content-Security-Policy",
@@ -34,8 +36,7 @@ _SAFE = (
 
 def answer_control(simulator: Simulator, request: Request) -> Reply:
     """Answer a request below /simulator/."""
-    host = request.headers.get("host", "")
-    if host.rpartition(":")[0] not in _LOOPBACK and host not in _LOOPBACK:
+    if _PORT.sub("", request.headers.get("host", "")) not in _LOOPBACK:
         return _problem(403, "this page answers on loopback names only")
     if request.method in ("POST", "PATCH", "DELETE") and "origin" in request.headers:
         return _problem(403, "not from a web page")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
+import itertools
 import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from email.utils import formatdate
-from typing import Any
 
-from passferry.simulator import control, discovery, exact_json, misbehaviour, native, oauth, scim, seeding
-from passferry.simulator.directory import Directory, User, Write, touch
+from passferry.simulator import discovery, misbehaviour, native, oauth, scim, seeding
 from passferry.simulator.errors import Refused, too_many
-from passferry.simulator.faults import FAULTS, Fault, Planned, choose
+from passferry.simulator.faults import Fault, Planned, choose
 from passferry.simulator.journal import Entry, Journal
-from passferry.simulator.oauth import Client, Token, TokenBook
+from passferry.simulator.oauth import Client, TokenBook
 from passferry.simulator.ratelimit import Count, Window
 from passferry.simulator.settings import Accepted, RateHeaders, RatePer, Settings
 from passferry.simulator.wire import Fate, Reply, Request
@@ -28,8 +26,8 @@ DEFAULT_CLIENT = Client("simulator", "simulator-secret")
 _SCIM_ROOT = re.compile(r"/api/v2/scim(?:/v2)?(?:/|$)")
 
 
-class Simulator:
-    """A stand-in for Genesys Cloud: login host and API host in one, told apart by path.
+class Engine:
+    """Login host and API host in one, told apart by path. `Simulator` adds what tests and people look at.
 
     Args:
         settings: switches and faults; the default misbehaves mildly. `Settings.calm()` has no faults.
@@ -53,10 +51,10 @@ class Simulator:
         self._clock = clock
         self._seed, self._users = seed, users
         self._clients = {client.id: client for client in clients}
-        self._luck = random.Random(f"{seed}/faults")
-        self._ids = random.Random(f"{seed}/ids")
+        self._luck, self._ids = random.Random(), random.Random()
         self._planned: list[Planned] = []
         self._late: list[tuple[float, int, Call]] = []
+        self._order = itertools.count()
         self._date = (0, "")
         self.log = Journal(deque(maxlen=journal_size))
         self._world = World(
@@ -75,7 +73,7 @@ class Simulator:
         now = self._clock()
         self._settle(now)
         if request.path == "/simulator" or request.path.startswith("/simulator/"):
-            return self._dressed(control.answer_control(self, request), now)
+            return self._dressed(self._control(request), now)
         fault = self._pick(request)
         correlation_id = self._new_id()
         reply, call = self._struck(request, now, correlation_id, fault)
@@ -83,6 +81,10 @@ class Simulator:
         if reply.fate is Fate.ANSWER and self.settings.latency:
             reply = replace(reply, delay=reply.delay + self.settings.latency)
         return self._dressed(reply, now, (("ININ-Correlation-Id", correlation_id),))
+
+    def _control(self, request: Request) -> Reply:
+        """Answer a control page; the bare engine has none."""
+        return Reply(404)
 
     def _struck(
         self, request: Request, now: float, correlation_id: str, fault: Fault | None
@@ -109,7 +111,7 @@ class Simulator:
     def _handled(self, call: Call, fault: Fault | None) -> Reply:
         if fault is Fault.LATE_WRITE:
             due = call.now + self.settings.late_seconds
-            heapq.heappush(self._late, (due, len(self._late), replace(call, now=due, late=True)))
+            heapq.heappush(self._late, (due, next(self._order), replace(call, now=due)))
             return Reply(0, fate=Fate.HANG, delay=self.settings.hang_seconds)
         return self._routed(call)
 
@@ -144,7 +146,6 @@ class Simulator:
         counts = [self._take(("api", key), call.now, settings.rate)]
         if settings.scim_rate and _SCIM_ROOT.match(call.request.path):
             counts.append(self._take(("scim", client), call.now, settings.scim_rate))
-        tightest = min(counts, key=lambda count: count.allowed - count.count)
         call.headers = [
             ("inin-ratelimit-count", str(counts[0].count)),
             ("inin-ratelimit-allowed", str(counts[0].allowed)),
@@ -152,12 +153,13 @@ class Simulator:
         ]
         full = next((count for count in counts if not count.let_in), None)
         if full is not None:
-            raise too_many(tightest.reset, str(tightest.reset))
+            raise too_many(full.reset, str(full.reset))
 
     def _take(self, key: tuple[str, str], now: float, rate: int) -> Count:
-        if len(self._world.windows) > 5000:
-            self._world.windows.clear()
-        window = self._world.windows.setdefault(key, Window())
+        windows, length = self._world.windows, self.settings.window
+        if len(windows) > 20_000:
+            self._world.windows = windows = {k: w for k, w in windows.items() if not w.is_over(now, length)}
+        window = windows.setdefault(key, Window())
         return window.take(now, rate, self.settings.window, self.settings.window_kind)
 
     def _rate_headers(self, call: Call, status: int) -> tuple[tuple[str, str], ...]:
@@ -254,7 +256,7 @@ class Simulator:
         digits = f"{self._ids.getrandbits(128):032x}"
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
-    # --- for tests and the control pages ------------------------------------------------------------
+    # --- state ---
 
     @property
     def settings(self) -> Settings:
@@ -276,40 +278,17 @@ class Simulator:
         self._world.base_url = url
         self._unrender()
 
-    @property
-    def clients(self) -> Mapping[str, Client]:
-        """The OAuth clients by id."""
-        return self._clients
-
-    @property
-    def planned(self) -> tuple[Planned, ...]:
-        """The one-shot faults that still wait."""
-        return tuple(self._planned)
-
     def _unrender(self) -> None:
         for directory in self._world.directories.values():
             for user in directory:
                 user.rendered = None
 
-    def set(self, **changes: Any) -> None:
-        """Change some settings while running; values as `Settings.changed` takes them."""
-        self.settings = self.settings.changed(changes)
-
-    def next(self, fault: Fault | str, *, method: str = "*", path: str = "*", count: int = 1) -> None:
-        """Let a fault strike the next `count` requests that fit. Raises ValueError for an unknown fault.
-
-        `path` is a shell pattern, or a part of the path when it holds no `*`.
-        """
-        self._planned += [Planned(Fault(fault), method.upper(), path)] * count
-
-    def clear_planned(self) -> None:
-        """Drop the one-shot faults that still wait."""
-        self._planned.clear()
-
     def forget(self) -> None:
-        """Begin again: the seed's users, no token, no password, no journal."""
+        """Begin again with the seed: its users and its faults, no token, no password, no journal."""
         orgs = {client.org for client in self._clients.values()} | {""}
         start = self._clock()
+        self._luck.seed(f"{self._seed}/faults")
+        self._ids.seed(f"{self._seed}/ids")
         self._world.directories = {
             org: seeding.directory(self._seed, self._users, start, org) for org in sorted(orgs)
         }
@@ -318,87 +297,3 @@ class Simulator:
         self._late.clear()
         self._planned.clear()
         self.log = Journal(deque(maxlen=self.log.entries.maxlen))
-
-    def directory(self, org: str = "") -> Directory:
-        """The users of an organization, after every late write that is due."""
-        self._settle(self._clock())
-        return self._world.directories[org]
-
-    def user(self, reference: str, org: str | None = None) -> User:
-        """The user of an id or userName; without `org` in any organization. Raises KeyError."""
-        self._settle(self._clock())
-        for name, directory in self._world.directories.items():
-            found = directory.find(reference) if org in (None, name) else None
-            if found is not None:
-                return found
-        raise KeyError(reference)
-
-    def password_of(self, reference: str, org: str | None = None) -> str | None:
-        """The password that was last written for a user, None when none was."""
-        return self.user(reference, org).password
-
-    def verify(self, reference: str, password: str, org: str | None = None) -> bool:
-        """Whether a user could log in with this password."""
-        return self.password_of(reference, org) == password
-
-    def writes(self, reference: str, org: str | None = None) -> list[Write]:
-        """The password writes of a user in the order they were applied."""
-        return list(self.user(reference, org).writes)
-
-    def profile(self, reference: str, org: str | None = None) -> dict[str, Any]:
-        """The whole SCIM resource of a user, without meta."""
-        resource = self.user(reference, org).resource(self.base_url, quoted_version=False)
-        del resource["meta"]
-        return copy.deepcopy(resource)
-
-    def profile_text(self, reference: str, org: str | None = None) -> bytes:
-        """The same as JSON, in which 5 and 5.0 differ."""
-        return exact_json.dumps(self.profile(reference, org))
-
-    def edit(self, reference: str, attributes: Mapping[str, Any], org: str | None = None) -> None:
-        """Change attributes as an administrator would: the version moves. None removes one."""
-        user = self.user(reference, org)
-        merged = user.profile | dict(attributes)
-        home = next(one for one in self._world.directories.values() if one.get(user.id) is user)
-        home.replace(
-            user, {name: value for name, value in merged.items() if value is not None}, self._clock()
-        )
-
-    def touch(self, reference: str, org: str | None = None) -> None:
-        """Move a user's version and nothing else."""
-        touch(self.user(reference, org), self._clock())
-
-    def delete(self, reference: str, org: str | None = None) -> None:
-        """Delete a user as an administrator would."""
-        user = self.user(reference, org)
-        next(one for one in self._world.directories.values() if one.get(user.id) is user).remove(user)
-
-    def tokens(self) -> list[Token]:
-        """The tokens that were issued and not yet dropped."""
-        return list(self._world.book.tokens.values())
-
-    def revoke_tokens(self) -> None:
-        """End every token, as an administrator who resets the client does."""
-        self._world.book.tokens.clear()
-
-    def journal(self) -> list[Entry]:
-        """The remembered requests, oldest first."""
-        self._settle(self._clock())
-        return list(self.log.entries)
-
-    def stats(self) -> dict[str, Any]:
-        """Counts since the start: requests, refusals of the rate limit, password writes, faults."""
-        self._settle(self._clock())
-        everybody = [user for directory in self._world.directories.values() for user in directory]
-        return {
-            "requests": self.log.counts["requests"],
-            "tokenRequests": self.log.counts["tokenRequests"],
-            "rateLimited": self.log.counts["rateLimited"],
-            "passwordWrites": sum(len(user.writes) for user in everybody),
-            "users": len(everybody),
-            "usersWritten": sum(1 for user in everybody if user.writes),
-            "statuses": {str(status): count for status, count in sorted(self.log.statuses.items())},
-            "faults": {
-                fault.value: self.log.faults[fault.value] for fault in FAULTS if self.log.faults[fault.value]
-            },
-        }

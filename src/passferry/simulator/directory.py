@@ -34,7 +34,6 @@ class User:
     modified: float
     groups: list[dict[str, Any]] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
-    history: list[str] = field(default_factory=list, repr=False)
     changed_at: float | None = None
     rendered: bytes | None = field(default=None, repr=False)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import httpx2
 
-from passferry.simulator.core import Simulator
+from passferry.simulator.inspection import Simulator
 from passferry.simulator.wire import Fate, Reply, Request
 
 

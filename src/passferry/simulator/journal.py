@@ -27,7 +27,9 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
-        return asdict(self) | {"time": iso(self.time), "fate": self.fate.value}
+        body = asdict(self) | {"time": iso(self.time), "fate": self.fate.value}
+        body["correlationId"] = body.pop("correlation_id")
+        return body
 
 
 @dataclass(slots=True)

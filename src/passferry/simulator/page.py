@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from passferry.simulator.directory import iso
 
 if TYPE_CHECKING:
-    from passferry.simulator.core import Simulator
+    from passferry.simulator.inspection import Simulator
     from passferry.simulator.journal import Entry
 
 _STYLE = """

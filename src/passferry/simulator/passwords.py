@@ -21,8 +21,8 @@ def broken_rule(
 ) -> str | None:
     """The code of the first rule that a new password breaks, or None.
 
-    `history` are the earlier passwords, newest last; `changed_at` the time of the last change, in epoch
-    seconds, or None when there was none.
+    `history` are the earlier passwords that may not come back; `changed_at` the time of the last change, in
+    epoch seconds, or None when there was none.
     """
     return _broken_composition(password, settings) or _broken_history(
         password, history, changed_at, now, settings
@@ -49,8 +49,7 @@ def _broken_composition(password: str, settings: Settings) -> str | None:
 def _broken_history(
     password: str, history: Sequence[str], changed_at: float | None, now: float, settings: Settings
 ) -> str | None:
-    recent = history[-settings.password_history :] if settings.password_history else ()
-    reused = "password.reused" if password in recent else None
+    reused = "password.reused" if password in history else None
     young = None
     if changed_at is not None and now < changed_at + settings.minimum_age_seconds:
         young = "password.too.young"

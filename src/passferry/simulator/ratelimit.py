@@ -37,6 +37,11 @@ class Window:
         self.count += let_in
         return Count(self.count, rate, _whole(self.started + seconds - now), let_in)
 
+    def is_over(self, now: float, seconds: float) -> bool:
+        """Whether nothing in here counts any more."""
+        newest = self.times[-1] if self.times else self.started
+        return newest <= now - seconds
+
     def _sliding(self, now: float, rate: int, seconds: float) -> Count:
         while self.times and self.times[0] <= now - seconds:
             self.times.popleft()

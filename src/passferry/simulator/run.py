@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable
 
-from passferry.simulator.core import Simulator
+from passferry.simulator.inspection import Simulator
 from passferry.simulator.oauth import Client
 from passferry.simulator.server import serve
 from passferry.simulator.settings import Settings

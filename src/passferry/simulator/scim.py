@@ -207,7 +207,8 @@ def _completed(profile: dict[str, Any]) -> dict[str, Any]:
     else:
         mirror["value"] = name
     extension = dict(profile.get(GENESYS) or {})
-    entries = list(extension.get("externalIds") or [])
+    present = extension.get("externalIds")
+    entries = list(present) if isinstance(present, list) else []
     if not any(
         isinstance(e, dict) and str(e.get("authority", "")).startswith(SCIM_AUTHORITY) for e in entries
     ):
@@ -324,7 +325,9 @@ def check_password(call: Call, user: User, password: object, *, scim: bool) -> N
         )
     if call.settings.sso_only is Accepted.REFUSED:
         raise Refused(400, "bad.request", "Password login is disabled for this organization.")
-    code = broken_rule(password, user.history, user.changed_at, call.now, call.settings)
+    earlier = user.writes[-call.settings.password_history :] if call.settings.password_history else []
+    history = [write.password for write in earlier]
+    code = broken_rule(password, history, user.changed_at, call.now, call.settings)
     if code is not None:
         raise refusal(code, user.changed_at, call.settings, scim=scim)
 
@@ -332,7 +335,6 @@ def check_password(call: Call, user: User, password: object, *, scim: bool) -> N
 def record_password(call: Call, user: User, password: str, via: str) -> None:
     """Apply a checked password."""
     user.writes.append(Write(call.now, via, call.correlation_id, call.token.client.id, password))
-    user.history.append(password)
     user.changed_at = call.now
     if not user.active and call.settings.password_on_inactive is OnInactive.BECOMES_ACTIVE:
         call.directory.replace(user, user.profile | {"active": True}, call.now)

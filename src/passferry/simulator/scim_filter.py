@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -35,17 +36,25 @@ def comparison(text: str, values: FilterValues) -> tuple[str, str]:
 
 
 def _value(text: str, values: FilterValues) -> str:
-    quoted = len(text) >= 2 and text[0] == text[-1] == '"'
     boolean = text.lower() in ("true", "false")
-    if quoted:
+    if text.startswith('"'):
         if values is FilterValues.UNQUOTED:
             raise _invalid("The filter value must not be quoted.")
-        return text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+        return _unquoted(text)
     if values is FilterValues.QUOTED and not boolean:
         raise _invalid("The filter value must be quoted.")
     if '"' in text or " " in text:
         raise _invalid("The filter value is not understood.")
     return text
+
+
+def _unquoted(text: str) -> str:
+    try:
+        # RFC 7644 section 3.4.2.2: a compValue is written as JSON.
+        return str(json.loads(text))
+    except ValueError:
+        pass
+    raise _invalid("The filter value is not understood.")
 
 
 def _extension(user: User, urn: str, name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import cast
 
 import httptools
 
-from passferry.simulator.core import Simulator
+from passferry.simulator.inspection import Simulator
 from passferry.simulator.wire import Fate, Reply, Request
 
 _HEAD_MAXIMUM = 64 * 1024

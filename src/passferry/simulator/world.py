@@ -42,7 +42,6 @@ class Call:
     token: Token
     headers: list[tuple[str, str]] = field(default_factory=list)
     user_id: str | None = None
-    late: bool = False
 
     @property
     def settings(self) -> Settings:
