@@ -104,11 +104,8 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
         )
     ring = _ring(settings.key_file, path, now)
     sealer = RingSealer(ring)
-    old_mask = os.umask(0o077)
-    try:
-        database = Database(path, audit_key(sealer))
-    finally:
-        os.umask(old_mask)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
+    database = Database(path, audit_key(sealer))
     try:
         _check_database(database, sealer, list(settings.orgs) or ["default"])
     except NewerDatabase as error:

@@ -187,7 +187,7 @@ class Delivery:
 
     async def _try(self, change: Change) -> None:
         t = self._t
-        resolved = change.resolved_id or await self._whom(change)
+        resolved = await self._whom(change)
         if isinstance(resolved, Outcome):
             await self._settle(change, change, resolved)
             return
@@ -266,7 +266,9 @@ class Delivery:
     async def _whom(self, change: Change) -> str | Outcome:
         """The target's id of the user that the change names."""
         if change.user.kind == "id":
-            return change.user.value
+            return change.user.value  # what the seal binds, rather than the column beside it
+        if change.resolved_id is not None:
+            return change.resolved_id
         found = await self._t.target.find(change.user.value)
         if isinstance(found, Outcome):
             return found

@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from passferry.adapters import schema
-from passferry.domain.audit import GENESIS, Head, Record, link
+from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
 from passferry.ports import StoreFull, StoreLost
 
 T = TypeVar("T")
@@ -179,7 +178,7 @@ class Chain:
         """Append ``record``; its number in the chain."""
         seq = self._head.seq + 1
         mac = link(self._key, self._head.mac, self._org, seq, record)
-        self._rows.append({"org": self._org, "seq": seq, "mac": mac, **asdict(record)})
+        self._rows.append({"org": self._org, "seq": seq, "mac": mac, **fields_of(record)})
         self._head = Head(seq, mac)
         return seq
 

@@ -9,13 +9,12 @@ from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
-from passferry.domain.audit import Head, Record
+from passferry.domain.audit import RECORD_FIELDS, Head, Record
 from passferry.domain.change import RETRYABLE, Change, Failure, Reference, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.ports import Caller, Delivered, NameTaken, NotNow
 
 CHANGES, AUDIT, ACCESS = schema.changes, schema.audit, schema.access
-RECORD_FIELDS = tuple(Record.__dataclass_fields__)
 
 
 class SqlLookupStore:
