@@ -59,7 +59,7 @@ def safe_id(text: str | None) -> str | None:
 
 
 def fields_of(record: Record) -> dict[str, Any]:
-    """The fields by name; ``dataclasses.asdict`` copies deeply, which costs more than the rest of an accept."""
+    """The fields by name. ``dataclasses.asdict`` copies deeply, at the cost of a whole accept."""
     return {name: getattr(record, name) for name in RECORD_FIELDS}
 
 

@@ -96,12 +96,16 @@ def decide(
         if resolved is not None:
             return resolved
     nxt = _RULES[outcome.kind](change, outcome, now, limits, random, error)
-    if change.doubt is not None and outcome.kind is Kind.NOT_NOW and nxt.state is State.REFUSED:
-        if outcome.not_before is None:  # it may be the send in doubt that made the password too young
-            return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
+    if nxt.state is State.REFUSED and change.doubt is not None and _young_since_unknown(outcome):
+        return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
     if nxt.state is State.PENDING and nxt.counts and change.attempts + 1 >= limits.attempts:
         return Next(State.PARKED, error=_failure("attempts.exhausted", outcome), keep_doubt=nxt.keep_doubt)
     return nxt
+
+
+def _young_since_unknown(outcome: Outcome) -> bool:
+    """Whether it may be the send in doubt that made the password too young, for longer than is waited."""
+    return outcome.kind is Kind.NOT_NOW and outcome.not_before is None
 
 
 def _failure(code: str, outcome: Outcome) -> Failure:
