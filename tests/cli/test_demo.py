@@ -1,5 +1,6 @@
 """`demo` run whole, as a newcomer runs it; and that it leaves nothing behind."""
 
+import io
 import json
 import os
 import re
@@ -116,6 +117,18 @@ def test_the_newest_of_two(ends: list[str], times: list[int], newest: int | None
     """The one that superseded the other, else the one accepted later; None when that is not known."""
     changes = [{"status": end, "acceptedAt": f"2026-01-0{at}"} for end, at in zip(ends, times, strict=True)]
     assert _newest(changes) == newest
+
+
+def test_a_terminal_without_unicode_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only ASCII can be shown, marks and arrows are spelt."""
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    step = Step("A scene", timeline=[(0.0, "GET /users → 200")], proofs=[("it holds", True)])
+    Screen(quiet=False).step(1, step)
+    ascii_only.seek(0)
+    shown = ascii_only.read()
+    assert "GET /users -> 200" in shown
+    assert "ok it holds" in shown
 
 
 def test_a_claim_that_does_not_hold_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from passferry import bootstrap
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
+from passferry.adapters.store_lookup import SqlAccessStore
 from passferry.config import Settings, load_settings
 from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Kind, Limits, Outcome, decide
 from passferry.domain.password import Password
-from passferry.ports import Binding
+from passferry.ports import Binding, StoreFull
 
 Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"
@@ -332,6 +333,33 @@ def test_another_users_state_is_refused(cli: Cli, store: Settings, monkeypatch: 
     assert done.code == 2
     assert f"belongs to user id {me}" in done.err
     assert "hint: run the command as that user" in done.err
+
+
+def test_state_that_may_not_be_entered_is_2(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory above it that is closed to this user is said, without a traceback."""
+
+    def closed(*arguments: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied", "/closed/state")
+
+    monkeypatch.setattr(bootstrap, "open_stores", closed)
+    done = cli("access", "list")
+    assert done.code == 2
+    assert "may not use /closed/state" in done.err
+    assert "hint: run the command as the user who runs `serve`" in done.err
+
+
+def test_a_full_disk_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was changed, and it is worth trying again."""
+
+    async def full(*arguments: object) -> None:
+        raise StoreFull("the disk is full")
+
+    monkeypatch.setattr(SqlAccessStore, "add_key", full)
+    done = cli("access", "add", "hr")
+    assert done.code == 3
+    assert done.err == "passferry: the disk is full: nothing was changed\nhint: make room, then try again\n"
 
 
 def test_all_mistakes_in_the_configuration_come_at_once(cli: Cli, clean: Path) -> None:

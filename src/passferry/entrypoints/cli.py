@@ -1,5 +1,7 @@
 """The command line. Everything heavy is imported inside the command that needs it, so that help is quick."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,11 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line; the process ends with one of its exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a name that the terminal cannot show is no failure
     app(prog_name="passferry")
     raise SystemExit(0)
 
@@ -75,7 +82,7 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run the gateway and delivery in one process, until SIGTERM or SIGINT."""
-    settings = settings_from(config)
+    settings = settings_from(config, orgs_required=True)
     if listen is not None:
         from dataclasses import replace
 
@@ -192,7 +199,7 @@ def simulate(
             ready=ready,
         )
     except OSError as error:
-        problem = f"cannot listen on {listen}: {error.strerror}"
+        problem = f"cannot listen on {listen}: {os.strerror(error.errno) if error.errno else error}"
     except ValueError as error:
         problem = str(error)
     if problem:

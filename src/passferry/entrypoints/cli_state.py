@@ -1,7 +1,8 @@
 """Settings and the store, for commands that work beside a running ``serve``."""
 
+import os
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -25,31 +26,40 @@ Org = Annotated[str | None, typer.Option("--org", metavar="ORG", help="Only this
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
-def settings_from(config: Path | None) -> "Settings":
+def settings_from(config: Path | None, *, orgs_required: bool = False) -> "Settings":
     """The settings; every mistake in them is said at once, and the command ends with exit code 2."""
     from passferry.config import ConfigError, load_settings
 
     try:
-        return load_settings(config)
+        return load_settings(config, orgs_required=orgs_required)
     except ConfigError as error:
         lines = [
             f"- {each.what}" + (f"\n  hint: {each.hint}" if each.hint else "") for each in error.problems
         ]
         fail("\n".join(["the configuration has mistakes:", *lines]), code=Code.USAGE)
+    except OSError as error:
+        what = f"cannot read the configuration: {error.filename}: {error.strerror}"
+        fail(what, "run it as the user who owns it, in a directory that may be read", Code.USAGE)
 
 
 @contextmanager
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import bootstrap
+    from passferry.ports import StoreFull
 
-    try:
-        with bootstrap.open_desk(settings, write=write) as desk:
+    with ExitStack() as held:
+        try:
+            desk = held.enter_context(bootstrap.open_desk(settings, write=write))
+        except bootstrap.StateError as error:
+            fail(error.what, error.hint, Code.USAGE)
+        except PermissionError as error:
+            what = f"user id {os.geteuid()} may not use {error.filename}"
+            fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
+        try:
             yield desk
-        return
-    except bootstrap.StateError as error:
-        what, hint = error.what, error.hint
-    fail(what, hint, Code.USAGE)
+        except StoreFull:
+            fail("the disk is full: nothing was changed", "make room, then try again", Code.UNREACHABLE)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -79,7 +89,6 @@ def the_org(settings: "Settings", org: str | None) -> str:
 def operator() -> str:
     """Who works at this terminal, for the audit trail."""
     import getpass
-    import os
     import re
 
     try:

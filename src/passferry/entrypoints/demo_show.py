@@ -18,8 +18,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True, quiet=quiet)
-        utf8 = (self._console.encoding or "").lower().replace("-", "") == "utf8"
-        self._yes, self._no, self._dot = ("✔", "✘", "·") if utf8 else ("ok", "NOT SO:", "-")
+        self._utf8 = (self._console.encoding or "").lower().replace("-", "") == "utf8"
+        self._yes, self._no, self._dot = ("✔", "✘", "·") if self._utf8 else ("ok", "NOT SO:", "-")
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
@@ -48,17 +48,20 @@ class Screen:
             self._row("sent" if which == 0 else "", Text(text))
         for which, answer in enumerate(step.answers):
             status = answer["status"]
-            first = Text(f"{status} ", style=STATUS_COLOURS.get(status // 100, ""))
-            rest = Text(f"{answer['message']}  ").append(f"{answer['milliseconds']} ms", style="dim")
-            self._row("answer" if which == 0 else "", first.append_text(rest))
+            answered = Text.assemble(
+                (f"{status} ", STATUS_COLOURS.get(status // 100, "")),
+                f"{answer['message']}  ",
+                (f"{answer['milliseconds']} ms", "dim"),
+            )
+            self._row("answer" if which == 0 else "", answered)
             for error in answer["errors"]:
                 self._row("", Text(f"{self._dot} {error['message']} ").append(error["code"], style="dim"))
         for which, (at, what) in enumerate(step.timeline):
-            moment = Text(f"{at:6.2f} s  ", style="dim") if step.answers else Text()
-            self._row("happened" if which == 0 else "", moment.append_text(_coloured(what)))
+            moment = (f"{at:6.2f} s  " if step.answers else "", "dim")
+            self._row("happened" if which == 0 else "", Text.assemble(moment, _coloured(what)))
         for which, (claim, holds) in enumerate(step.proofs):
-            sign = Text(self._yes if holds else self._no, style="green" if holds else "bold red")
-            self._row("proof" if which == 0 else "", sign.append(f" {claim}", style="" if holds else "red"))
+            sign = (self._yes, "green") if holds else (self._no, "bold red")
+            self._row("proof" if which == 0 else "", Text.assemble(sign, f" {claim}"))
 
     def closing(self, good: int, all_of: int, seconds: float) -> None:
         """The sum."""
@@ -84,7 +87,10 @@ class Screen:
         self._line(Text(f"     {name:<9} ", style="dim"), text)
 
     def _line(self, *parts: Text) -> None:
-        self._console.print(Text.assemble(*parts), soft_wrap=True)
+        line = Text.assemble(*parts)
+        if not self._utf8:
+            line = Text(line.plain.replace("→", "->").replace("…", "..."))
+        self._console.print(line, soft_wrap=True)
 
 
 def _coloured(what: str) -> Text:
