@@ -141,7 +141,7 @@ class Callers:
                 answer = client.send(wanted.reference, wanted.password, idem=idem, prefer="respond-async", timeout=5)
             except NO_ANSWER:
                 self.repeated += 1
-                time.sleep(0.1)
+                time.sleep(0.3)
                 continue
             if answer.status in (200, 202):
                 with self._lock:

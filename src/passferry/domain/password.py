@@ -1,7 +1,12 @@
 """The password as a type: it cannot be printed, copied into JSON or pickled by accident."""
 
+import base64
+import hashlib
 import hmac
+import json
+from collections.abc import Iterator
 from typing import Any, NoReturn
+from urllib.parse import unquote, unquote_plus
 
 
 class Password:
@@ -28,8 +33,32 @@ class Password:
         )
 
     def within(self, text: str) -> bool:
-        """Whether the password occurs in ``text``: asked before foreign text is kept or shown."""
-        return bool(self._text) and self._text in text
+        """Whether the password occurs in ``text``: asked before foreign text is kept or shown.
+
+        Also when it is coded for a URL, JSON, hexadecimal or base64, or hashed without salt: a target that
+        echoes what it got, in an entity tag or a correlation id, may have coded it on the way.
+        """
+        if not self._text:
+            return False
+        if self._text in text or self._text in unquote_plus(text) or self._text in unquote(text):
+            return True
+        folded = text.casefold()
+        return any(form in text for form in self._coded()) or any(form in folded for form in self._digits())
+
+    def _coded(self) -> Iterator[str]:
+        yield json.dumps(self._text)[1:-1]
+        raw = self._text.encode("utf-8", "surrogatepass")
+        for skip in range(3):  # base64 looks different at each alignment
+            coded = base64.b64encode(bytes(skip) + raw).decode()[4 if skip else 0 : (len(raw) + skip) // 3 * 4]
+            if len(coded) >= 8:  # less occurs by chance
+                yield coded
+                yield coded.replace("+", "-").replace("/", "_")
+
+    def _digits(self) -> Iterator[str]:
+        raw = self._text.encode("utf-8", "surrogatepass")
+        yield raw.hex()
+        for name in ("md5", "sha1", "sha256", "sha512"):
+            yield hashlib.new(name, raw, usedforsecurity=False).hexdigest()
 
     def __repr__(self) -> str:
         return "Password(***)"

@@ -1,0 +1,20 @@
+"""The two promises that matter most, at the size that the project holds itself to."""
+
+from pathlib import Path
+
+from process import kills, races
+
+
+def test_fifty_kills_in_a_run_of_200_changes_lose_nothing_and_let_nothing_old_win(tmp_path: Path) -> None:
+    """Each user's newest accepted password is the last that the target got, whenever kill -9 struck."""
+    figures = kills.run(tmp_path, kills=50, changes=200, seed=20)
+    assert figures.ok, kills.summary(figures)
+    assert (figures.kills, figures.changes) == (50, 200)
+
+
+def test_the_newer_of_two_passwords_wins_500_races(tmp_path: Path) -> None:
+    """Whatever fails on the way, and whatever the target still executes after we have given up."""
+    figures = races.run(tmp_path, races=500, seed=20)
+    assert figures.ok, figures
+    assert figures.races == 500
+    assert len(figures.struck) > 8
