@@ -154,6 +154,8 @@ def test_a_late_write_is_applied_late_seconds_after_it_arrived() -> None:
     clock.now += 10
     assert written(caller)
     assert caller.simulator.writes("agent001@example.com")[0].time == clock.now - 9.9
+    assert len(caller.simulator.journal()) == caller.simulator.stats()["requests"] + 1
+    assert caller.simulator.stats()["faults"] == {"late_write": 1}
 
 
 def test_a_late_write_whose_version_is_stale_by_then_is_refused() -> None:

@@ -77,7 +77,7 @@ class Engine:
         fault = self._pick(request)
         correlation_id = self._new_id()
         reply, call = self._struck(request, now, correlation_id, fault)
-        self._note(request, now, reply, correlation_id, fault, call)
+        self.log.add(self._entry(request, now, reply, correlation_id, fault, call))
         if reply.fate is Fate.ANSWER and self.settings.latency:
             reply = replace(reply, delay=reply.delay + self.settings.latency)
         return self._dressed(reply, now, (("ININ-Correlation-Id", correlation_id),))
@@ -224,9 +224,10 @@ class Engine:
                 reply = self._routed(call)
             except Refused as refused:
                 reply = Reply(refused.status)
-            self._note(call.request, call.now, reply, call.correlation_id, Fault.LATE_WRITE, call)
+            entry = self._entry(call.request, call.now, reply, call.correlation_id, Fault.LATE_WRITE, call)
+            self.log.note(entry)
 
-    def _note(
+    def _entry(
         self,
         request: Request,
         now: float,
@@ -234,23 +235,19 @@ class Engine:
         correlation_id: str,
         fault: Fault | None,
         call: Call | None,
-    ) -> None:
-        client = call.token.client.id if call else None
-        user = call.user_id if call else None
-        name = fault.value if fault else None
-        entry = Entry(
-            now,
-            request.method,
-            request.path,
-            request.query,
-            reply.status,
-            name,
-            reply.fate,
-            correlation_id,
-            client,
-            user,
+    ) -> Entry:
+        return Entry(
+            time=now,
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            status=reply.status,
+            fault=fault.value if fault else None,
+            fate=reply.fate,
+            correlation_id=correlation_id,
+            client=call.token.client.id if call else None,
+            user=call.user_id if call else None,
         )
-        self.log.add(entry)
 
     def _new_id(self) -> str:
         digits = f"{self._ids.getrandbits(128):032x}"

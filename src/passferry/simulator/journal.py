@@ -41,9 +41,13 @@ class Journal:
     statuses: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
+    def note(self, entry: Entry) -> None:
+        """Remember what was applied without a new request, such as a late write: not counted again."""
+        self.entries.append(entry)
+
     def add(self, entry: Entry) -> None:
         """Remember one request."""
-        self.entries.append(entry)
+        self.note(entry)
         self.counts["requests"] += 1
         self.statuses[entry.status] += 1
         if entry.path == "/oauth/token":
