@@ -1,0 +1,541 @@
+"""The contract of ``DeliveryStore``."""
+
+import pytest
+
+from passferry.domain.change import Change, Doubt, Evidence, Failure, State
+from passferry.domain.outcome import Kind, Next, Outcome
+from passferry.ports import Delivered, OrgState
+from store_bench import (
+    APPLIED,
+    BLOCK,
+    CONFIRMED,
+    DAY,
+    LOST,
+    NOW,
+    THROTTLED,
+    UUID,
+    Bench,
+    run,
+    sealed,
+)
+
+EMAIL = "jane@example.com"
+AGAIN = Next(State.PENDING, NOW + 20, keep_doubt=True)
+LATER = Next(State.PENDING, NOW + 60, counts=False)
+REFUSED = Next(State.REFUSED, error=Failure("password.reused", "The new password was used too recently."))
+
+
+async def due(bench: Bench, busy: tuple[str, ...] = (), limit: int = 100) -> list[str]:
+    """Ids of what is due now."""
+    return [change.id for change in await bench.delivery.due("default", bench.now, limit, busy)]
+
+
+# --- whose turn it is ------------------------------------------------------------------------
+
+
+def test_people_go_before_bulk_and_who_waits_longest_goes_first(bench: Bench) -> None:
+    """The order of what is due; busy ones, other orgs and what is due later are left out."""
+
+    async def body() -> None:
+        bulk = await bench.accepted("bulk@example.com", bulk=True)
+        await bench.accepted(org="other")
+        bench.now += 10
+        early = await bench.accepted("early@example.com")
+        bench.now += 10
+        late = await bench.accepted("late@example.com")
+        bench.now += 10
+        early = await bench.accepted("early@example.com", "two")  # waits since its first change did
+        assert await due(bench) == [early.id, late.id, bulk.id]
+        assert await due(bench, limit=1) == [early.id]
+        assert await due(bench, busy=(early.id,)) == [late.id, bulk.id]
+        await bench.delivery.settle(late, THROTTLED, Next(State.PENDING, bench.now + 60, False), bench.now)
+        assert await due(bench) == [early.id, bulk.id]
+        assert await bench.delivery.next_due("default", bench.now) == bench.now + 60
+        bench.now += 60
+        assert await due(bench) == [early.id, late.id, bulk.id]
+        assert await bench.delivery.next_due("default", bench.now) is None
+
+    run(body)
+
+
+def test_what_is_being_sent_or_held_is_not_due(bench: Bench) -> None:
+    """Neither a delivering change nor one that waits for a person is due; an hourly look is."""
+
+    async def body() -> None:
+        await bench.begun(await bench.accepted())
+        held = await bench.accepted("held@example.com")
+        await bench.delivery.settle(held, Outcome(Kind.HELD, "user.changed"), Next(State.PARKED), NOW)
+        parked = await bench.parked(await bench.accepted(EMAIL))
+        bench.now += 3600
+        assert await due(bench) == [parked.id]
+
+    run(body)
+
+
+# --- who the user is -------------------------------------------------------------------------
+
+
+def test_who_a_user_is_is_written_down_once(bench: Bench) -> None:
+    """The first resolution stays with the change, whatever is said later."""
+
+    async def body() -> None:
+        change = await bench.accepted(EMAIL)
+        await bench.delivery.resolve(change.id, UUID, NOW)
+        standing = await bench.delivery.resolve(change.id, "somebody else", NOW)
+        assert standing.change is not None
+        assert standing.change.resolved_id == UUID
+        assert (standing.intent_at, standing.delivered) == (None, None)
+
+    run(body)
+
+
+@pytest.mark.parametrize(("first", "second"), [(EMAIL, UUID), (UUID, EMAIL)])
+def test_of_two_references_to_one_user_the_newer_wins_while_both_wait(
+    bench: Bench, first: str, second: str
+) -> None:
+    """As soon as it comes to light that both are one user, the older is superseded and erased."""
+
+    async def body() -> None:
+        old, new = await bench.accepted(first, "one"), await bench.accepted(second, "two")
+        standings = [await bench.delivery.resolve(change.id, UUID, NOW) for change in (old, new)]
+        assert standings[1].change is not None
+        after = await bench.get(old.id)
+        assert (after.state, after.sealed, after.superseded_by) == (State.SUPERSEDED, None, new.id)
+        assert await due(bench) == [new.id]
+        assert (await bench.records()).count("superseded") == 1
+
+    run(body)
+
+
+@pytest.mark.parametrize("step", ["begun", "lost", "applied", "refused"])
+def test_an_older_change_never_follows_a_newer_one_of_the_same_user(bench: Bench, step: str) -> None:
+    """Whatever the newer change under another reference has come to, the older is superseded by it."""
+
+    async def body() -> None:
+        old, new = await bench.accepted(EMAIL, "one"), await bench.accepted(UUID, "two")
+        begun = await bench.begun(new)
+        ends: dict[str, tuple[Outcome, Next]] = {
+            "lost": (LOST, AGAIN),
+            "applied": (APPLIED, CONFIRMED),
+            "refused": (Outcome(Kind.REFUSED, "password.reused"), REFUSED),
+        }
+        if step in ends:
+            await bench.delivery.settle(begun, *ends[step], NOW)
+        standing = await bench.delivery.resolve(old.id, UUID, NOW + 60)
+        assert standing.change is None
+        after = await bench.get(old.id)
+        assert (after.state, after.sealed, after.superseded_by) == (State.SUPERSEDED, None, new.id)
+        assert await bench.delivery.begin(old.id, "42", NOW + 60, BLOCK) is None
+
+    run(body)
+
+
+def test_a_newer_change_that_comes_to_light_after_the_read_stops_the_write(bench: Bench) -> None:
+    """Between resolving and the intent a newer change under another reference may have been accepted."""
+
+    async def body() -> None:
+        await bench.delivery.take("default")
+        old = await bench.accepted(EMAIL, "one")
+        await bench.delivery.resolve(old.id, UUID, NOW)
+        new = await bench.accepted(UUID, "two")
+        assert await bench.delivery.begin(old.id, "42", NOW, BLOCK) is None
+        assert (await bench.get(old.id)).superseded_by == new.id
+
+    run(body)
+
+
+def test_an_older_change_that_is_being_sent_is_erased_when_the_newer_is_resolved(bench: Bench) -> None:
+    """It may end applied, and the newer one waits until its send cannot be executed any more."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted(EMAIL, "one"))
+        new = await bench.accepted(UUID, "two")
+        standing = await bench.delivery.resolve(new.id, UUID, NOW + 1)
+        assert standing.change is not None
+        assert standing.intent_at == NOW
+        sending = await bench.get(old.id)
+        assert (sending.state, sending.sealed, sending.superseded_by) == (State.DELIVERING, None, new.id)
+        assert await bench.delivery.begin(new.id, "42", NOW + 1, BLOCK) == NOW + BLOCK
+        assert (await bench.delivery.settle(old, APPLIED, CONFIRMED, NOW + 2)).state is State.APPLIED
+        assert isinstance(await bench.delivery.begin(new.id, "43", NOW + 3, BLOCK), Change)
+
+    run(body)
+
+
+# --- intents ---------------------------------------------------------------------------------
+
+
+def test_an_intent_is_committed_with_what_was_read(bench: Bench) -> None:
+    """The change is delivering, holds its sealed password, and remembers time, version and attempt."""
+
+    async def body() -> None:
+        begun = await bench.begun(await bench.accepted(), version="41")
+        assert begun.state is State.DELIVERING
+        assert (begun.sealed, begun.doubt) == (sealed("one"), Doubt(NOW, "41", 1))
+        assert await bench.get(begun.id) == begun
+        assert await bench.delivery.begin(begun.id, "41", NOW, BLOCK) is None
+        assert await bench.records() == ["accepted", "attempt"]
+
+    run(body)
+
+
+def test_only_the_present_owner_begins(bench: Bench) -> None:
+    """Once another owner has taken the org, the earlier one commits no intent; nor does who took nothing."""
+
+    async def body() -> None:
+        change = await bench.accepted()
+        await bench.delivery.resolve(change.id, UUID, NOW)
+        assert await bench.delivery.begin(change.id, "42", NOW, BLOCK) is None
+        await bench.delivery.take("default")
+        other = bench.another_owner()
+        await other.take("default")
+        assert await bench.delivery.begin(change.id, "42", NOW, BLOCK) is None
+        assert (await bench.get(change.id)).state is State.PENDING
+        assert isinstance(await other.begin(change.id, "42", NOW, BLOCK), Change)
+
+    run(body)
+
+
+def test_a_lost_answer_blocks_every_other_write_to_the_user(bench: Bench) -> None:
+    """Until the block is over nothing starts for that user, whoever it is from; others go on."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted())
+        assert (await bench.delivery.settle(old, LOST, AGAIN, NOW + 10)).state is State.PENDING
+        new = await bench.accepted(password="two")
+        await bench.delivery.resolve(new.id, UUID, NOW)
+        assert await bench.delivery.begin(new.id, "42", NOW + BLOCK - 0.5, BLOCK) == NOW + BLOCK
+        assert isinstance(await bench.begun(await bench.accepted(EMAIL), "somebody else"), Change)
+        assert isinstance(await bench.delivery.begin(new.id, "42", NOW + BLOCK, BLOCK), Change)
+
+    run(body)
+
+
+def test_a_superseded_change_is_never_sent_again(bench: Bench) -> None:
+    """Neither before nor after the block does a superseded change get an intent."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted())
+        await bench.accepted(password="two")
+        await bench.delivery.settle(old, LOST, AGAIN, NOW)
+        for at in (NOW, NOW + BLOCK, NOW + DAY):
+            assert await bench.delivery.begin(old.id, "42", at, BLOCK) is None
+
+    run(body)
+
+
+# --- what became of a try --------------------------------------------------------------------
+
+
+def test_an_applied_change_is_erased_and_its_verifier_kept(bench: Bench) -> None:
+    """State, evidence, erasure, verifier, version and audit are one commit."""
+
+    async def body() -> None:
+        change = await bench.delivered(await bench.accepted(EMAIL), verifier=sealed("verifier"))
+        assert (change.state, change.evidence, change.attempts) == (State.APPLIED, Evidence.CONFIRMED, 1)
+        assert (change.sealed, change.doubt, change.next_attempt_at) == (None, None, None)
+        assert await bench.get(change.id) == change
+        expected = Delivered(change.id, UUID, "43", sealed("verifier"))
+        assert await bench.lookup.delivered("default", change.user) == expected
+        newer = await bench.accepted(EMAIL, "two")
+        assert (await bench.delivery.resolve(newer.id, UUID, NOW)).delivered == expected
+        assert (await bench.records())[:3] == ["accepted", "attempt", "outcome"]
+
+    run(body)
+
+
+def test_a_newer_delivery_replaces_the_verifier_or_clears_it(bench: Bench) -> None:
+    """The verifier is of the password last delivered, or there is none; a refusal leaves it."""
+
+    async def body() -> None:
+        first = await bench.delivered(await bench.accepted(), verifier=sealed("v1"))
+        refused = await bench.begun(await bench.accepted(password="two"))
+        await bench.delivery.settle(refused, Outcome(Kind.REFUSED, "password.reused"), REFUSED, NOW)
+        assert (await bench.get(refused.id)).sealed is None
+        found = await bench.lookup.delivered("default", first.user)
+        assert found is not None
+        assert (found.change_id, found.verifier) == (first.id, sealed("v1"))
+        third = await bench.delivered(await bench.accepted(password="three"))
+        assert await bench.lookup.delivered("default", first.user) == Delivered(third.id, UUID, "43", None)
+
+    run(body)
+
+
+def test_a_password_that_was_delivered_before_keeps_its_verifier(bench: Bench) -> None:
+    """A change that ends applied without a write leaves what was last delivered as it is."""
+
+    async def body() -> None:
+        first = await bench.delivered(await bench.accepted(), verifier=sealed("v1"))
+        again = await bench.accepted()
+        standing = await bench.delivery.resolve(again.id, UUID, NOW)
+        assert standing.change is not None
+        inferred = Next(State.APPLIED, evidence=Evidence.INFERRED)
+        await bench.delivery.settle(standing.change, APPLIED, inferred, NOW)
+        assert (await bench.get(again.id)).evidence is Evidence.INFERRED
+        found = await bench.lookup.delivered("default", first.user)
+        assert found is not None
+        assert (found.change_id, found.verifier) == (first.id, sealed("v1"))
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "nxt", "attempts"),
+    [(THROTTLED, LATER, 0), (Outcome(Kind.CONFLICT, "version.conflict"), Next(State.PENDING, NOW), 1)],
+)
+def test_a_try_that_did_nothing_leaves_no_doubt_and_no_block(
+    bench: Bench, outcome: Outcome, nxt: Next, attempts: int
+) -> None:
+    """It is pending again with its password, may be begun at once, and waiting used no attempt."""
+
+    async def body() -> None:
+        begun = await bench.begun(await bench.accepted())
+        change = await bench.delivery.settle(begun, outcome, nxt, NOW)
+        assert (change.state, change.attempts, change.doubt) == (State.PENDING, attempts, None)
+        assert (change.sealed, change.next_attempt_at) == (sealed("one"), nxt.at)
+        assert isinstance(await bench.delivery.begin(change.id, "43", NOW, BLOCK), Change)
+
+    run(body)
+
+
+def test_the_first_doubt_outlives_later_tries(bench: Bench) -> None:
+    """What is not known of the first send stays not known, whatever a later try that did nothing says."""
+
+    async def body() -> None:
+        begun = await bench.begun(await bench.accepted(), version="41")
+        lost = await bench.delivery.settle(begun, LOST, AGAIN, NOW)
+        assert (lost.attempts, lost.doubt) == (1, Doubt(NOW, "41", 1))
+        for outcome, nxt in ((THROTTLED, LATER), (LOST, AGAIN), (THROTTLED, LATER)):
+            bench.now += BLOCK
+            again = await bench.begun(lost, version="50")
+            lost = await bench.delivery.settle(again, outcome, nxt, bench.now)
+            assert lost.doubt == Doubt(NOW, "41", 1)
+        bench.now += BLOCK
+        applied = await bench.delivery.settle(await bench.begun(lost), APPLIED, CONFIRMED, bench.now)
+        assert (applied.state, applied.doubt) == (State.APPLIED, None)
+
+    run(body)
+
+
+def test_an_outcome_that_comes_too_late_changes_nothing(bench: Bench) -> None:
+    """An operator, a newer change or a newer try was faster: the state stays as it is."""
+
+    async def body() -> None:
+        change = await bench.accepted()
+        await bench.lookup.operate(change.id, "cancel", "operator:ann", NOW)
+        after = await bench.delivery.settle(change, Outcome(Kind.BLOCKED, "user.unknown"), LATER, NOW)
+        assert after.state is State.CANCELLED
+        begun = await bench.begun(await bench.accepted(password="two"))
+        other = bench.another_owner()
+        await other.take("default")
+        await other.recover("default", NOW, BLOCK)
+        stored = await bench.get(begun.id)
+        assert await bench.delivery.settle(begun, THROTTLED, LATER, NOW) == stored
+        again = await other.begin(begun.id, "42", NOW + BLOCK, BLOCK)
+        assert isinstance(again, Change)
+        late = await bench.delivery.settle(begun, Outcome(Kind.REFUSED, "password.reused"), REFUSED, NOW)
+        assert late == again
+
+    run(body)
+
+
+def test_a_late_outcome_of_an_older_change_does_not_undo_a_newer_one(bench: Bench) -> None:
+    """The newer intent, order and verifier stay, although the older is settled after them."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted())
+        new = await bench.accepted(password="two")
+        bench.now += BLOCK
+        begun = await bench.begun(new)
+        await bench.delivery.settle(old, APPLIED, CONFIRMED, bench.now, sealed("old"))
+        third = await bench.accepted(EMAIL, "three")
+        standing = await bench.delivery.resolve(third.id, UUID, bench.now)
+        assert standing.intent_at == bench.now
+        await bench.delivery.settle(begun, APPLIED, CONFIRMED, bench.now, sealed("new"))
+        late = await bench.delivery.resolve(third.id, UUID, bench.now)
+        assert late.delivered == Delivered(new.id, UUID, "43", sealed("new"))
+
+    run(body)
+
+
+@pytest.mark.parametrize("first_settled", ["old", "new"])
+def test_the_verifier_is_that_of_the_newest(bench: Bench, first_settled: str) -> None:
+    """Whichever of two applied changes of a user is written down first, the newer's verifier remains."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted())
+        new = await bench.accepted(password="two")
+        bench.now += BLOCK
+        begun = await bench.begun(new)
+        order: list[tuple[Change, str]] = [(old, "old"), (begun, "new")]
+        for change, name in order if first_settled == "old" else reversed(order):
+            await bench.delivery.settle(change, APPLIED, CONFIRMED, bench.now, sealed(name))
+        found = await bench.lookup.delivered("default", new.user)
+        assert found is not None
+        assert (found.change_id, found.verifier) == (new.id, sealed("new"))
+
+    run(body)
+
+
+# --- crashes, time, operators ----------------------------------------------------------------
+
+
+def test_after_a_crash_an_unfinished_intent_is_in_doubt(bench: Bench) -> None:
+    """It is pending again, one attempt used, due when the block is over; nothing else is touched."""
+
+    async def body() -> None:
+        waiting = await bench.accepted(EMAIL)
+        begun = await bench.begun(await bench.accepted(), version="41")
+        other = bench.another_owner()
+        await other.take("default")
+        assert await other.recover("default", NOW + 5, BLOCK) == 1
+        change = await bench.get(begun.id)
+        assert (change.state, change.attempts) == (State.PENDING, 1)
+        assert (change.next_attempt_at, change.doubt) == (NOW + BLOCK, Doubt(NOW, "41", 1))
+        assert await bench.get(waiting.id) == waiting
+        assert await other.begin(begun.id, "42", NOW + 5, BLOCK) == NOW + BLOCK
+        again = await other.begin(begun.id, "42", NOW + BLOCK, BLOCK)
+        assert isinstance(again, Change)
+        settled = await other.settle(again, THROTTLED, LATER, NOW + BLOCK)
+        assert settled.doubt == Doubt(NOW, "41", 1)
+        assert await other.recover("default", NOW, BLOCK) == 0
+
+    run(body)
+
+
+def test_after_a_crash_a_superseded_send_is_over_and_the_newer_waits_for_it(bench: Bench) -> None:
+    """What a newer change replaced while it was sent is not tried again; its intent still blocks."""
+
+    async def body() -> None:
+        old = await bench.begun(await bench.accepted())
+        new = await bench.accepted(password="two")
+        other = bench.another_owner()
+        await other.take("default")
+        await other.recover("default", NOW + 1, BLOCK)
+        assert (await bench.get(old.id)).state is State.SUPERSEDED
+        await other.resolve(new.id, UUID, NOW + 1)
+        assert await other.begin(new.id, "42", NOW + 1, BLOCK) == NOW + BLOCK
+
+    run(body)
+
+
+def test_a_crash_before_and_after_each_commit_loses_nothing(bench: Bench) -> None:
+    """A new owner finds a pending change due, an applied one at rest, and nothing to recover in either."""
+
+    async def body() -> None:
+        change = await bench.accepted()
+        for resolved in (False, True):
+            if resolved:
+                await bench.delivery.resolve(change.id, UUID, NOW)
+            other = bench.another_owner()
+            await other.take("default")
+            assert await other.recover("default", NOW, BLOCK) == 0
+            assert await due(bench) == [change.id]
+        bench.owned.clear()  # it is ours again
+        await bench.delivered(change)
+        other = bench.another_owner()
+        await other.take("default")
+        assert await other.recover("default", NOW, BLOCK) == 0
+        assert (await bench.get(change.id)).state is State.APPLIED
+
+    run(body)
+
+
+def test_changes_expire_when_their_time_is_up(bench: Bench) -> None:
+    """Pending and parked ones end erased; what is being sent is left to its outcome."""
+
+    async def body() -> None:
+        pending = await bench.accepted("a@example.com")
+        parked = await bench.parked(await bench.accepted(EMAIL))
+        sending = await bench.begun(await bench.accepted())
+        assert await bench.delivery.expire("default", pending.expires_at - 1) == 0
+        assert await bench.delivery.expire("default", pending.expires_at) == 2
+        for change in (pending, parked):
+            after = await bench.get(change.id)
+            assert (after.state, after.sealed, after.error and after.error.code) == (
+                State.EXPIRED,
+                None,
+                "expired",
+            )
+        assert (await bench.get(sending.id)).state is State.DELIVERING
+        assert (await bench.records()).count("expired") == 2
+
+    run(body)
+
+
+def test_after_a_restored_backup_nothing_is_sent_by_itself(bench: Bench) -> None:
+    """Pending, hourly looked up, and being sent when the back-up was made: all wait for an operator."""
+
+    async def body() -> None:
+        pending = await bench.accepted("a@example.com")
+        parked = await bench.parked(await bench.accepted(EMAIL))
+        sending = await bench.begun(await bench.accepted())
+        other = bench.another_owner()
+        await other.hold("default", NOW)
+        bench.now += DAY
+        await other.take("default")
+        assert await other.recover("default", bench.now, BLOCK) == 0
+        assert await due(bench) == []
+        for change in (pending, parked, sending):
+            after = await bench.get(change.id)
+            assert (after.state, after.error and after.error.code) == (State.PARKED, "held")
+            assert after.sealed == sealed("one")
+            await bench.lookup.operate(change.id, "retry", "operator:ann", bench.now)
+        assert len(await due(bench)) == 3
+        assert (await bench.get(sending.id)).doubt == sending.doubt
+
+    run(body)
+
+
+def test_a_pause_and_a_wait_outlive_the_process(bench: Bench) -> None:
+    """What was set is what the next owner finds; only a changed pause is an audit record."""
+
+    async def body() -> None:
+        delivery = bench.delivery
+        assert await delivery.take("default") == OrgState(None, 0.0)
+        await delivery.set_org("default", None, NOW + 42, "delivery", NOW)
+        assert await bench.records() == []
+        await delivery.set_org("default", "operator", NOW + 42, "operator:ann", NOW)
+        await delivery.set_org("default", "operator", 0.0, "operator:ann", NOW)
+        assert await bench.another_owner().take("default") == OrgState("operator", 0.0)
+        assert await delivery.org_state("other") == OrgState(None, 0.0)
+        await delivery.set_org("default", None, 0.0, "operator:ann", NOW)
+        assert await bench.records() == ["paused", "resumed"]
+
+    run(body)
+
+
+def test_a_new_owner_knows_when_requests_were_sent(bench: Bench) -> None:
+    """Read and write of each attempt since then, look-ups that came to nothing, no older ones."""
+
+    async def body() -> None:
+        await bench.delivered(await bench.accepted())
+        bench.now += 100
+        await bench.delivered(await bench.accepted(password="two"))
+        bench.now += 10
+        await bench.begun(await bench.accepted(EMAIL), "somebody else")
+        bench.now += 10
+        await bench.parked(await bench.accepted("nobody@example.com"))
+        found = await bench.delivery.requests_since("default", NOW + 50)
+        assert found == [NOW + 100] * 2 + [NOW + 110] * 3 + [NOW + 120] * 2
+        assert await bench.delivery.requests_since("other", 0.0) == []
+
+    run(body)
+
+
+def test_every_step_of_a_life_is_in_the_chain(bench: Bench) -> None:
+    """Accept, attempts, outcomes, operator's acts and crashes: each is a verified record, none holds more."""
+
+    async def body() -> None:
+        change = await bench.begun(await bench.accepted())
+        change = await bench.delivery.settle(change, LOST, AGAIN, NOW)
+        bench.now += BLOCK
+        begun = await bench.begun(change)
+        await bench.delivery.recover("default", bench.now, BLOCK)
+        parked = await bench.parked(await bench.get(begun.id))
+        await bench.lookup.operate(parked.id, "retry", "operator:ann", NOW)
+        await bench.lookup.operate(parked.id, "cancel", "operator:ann", NOW)
+        kinds = "accepted attempt outcome attempt recovered outcome retry cancel"
+        assert await bench.records() == kinds.split()
+
+    run(body)

@@ -1,0 +1,148 @@
+"""The contract of ``LookupStore``."""
+
+import pytest
+
+from passferry.domain.change import Reference, State
+from passferry.ports import NotNow
+from store_bench import APPLIED, CONFIRMED, NOW, UUID, Bench, run, sealed
+
+EMAIL = "jane@example.com"
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(bench: Bench) -> None:
+    """Newest first, also where several have the same time; changes that come later do not shift a page."""
+
+    async def body() -> None:
+        ids = []
+        for n in range(12):
+            bench.now = NOW + n // 4
+            ids.append((await bench.accepted(f"u{n}@example.com")).id)
+        seen: list[str] = []
+        before = None
+        while page := await bench.lookup.changes(limit=5, before=before):
+            seen += [change.id for change in page]
+            before = (page[-1].accepted_at, page[-1].id)
+            bench.now += 100
+            await bench.accepted(f"later{len(seen)}@example.com")
+        assert sorted(seen) == sorted(ids)
+        times = [(await bench.get(change_id)).accepted_at for change_id in seen]
+        assert times == sorted(times, reverse=True)
+
+    run(body)
+
+
+def test_filters_narrow_together(bench: Bench) -> None:
+    """By org, user (id or userName, any case, or whom a name was resolved to), state and time."""
+
+    async def body() -> None:
+        old = await bench.delivered(await bench.accepted(EMAIL))
+        bench.now += 10
+        new = await bench.accepted(EMAIL, "two")
+        other = await bench.accepted("joe@example.com", org="other")
+
+        async def found(**filters: object) -> list[str]:
+            return [change.id for change in await bench.lookup.changes(**filters)]  # type: ignore[arg-type]
+
+        assert sorted(await found()) == sorted([old.id, new.id, other.id])
+        assert await found(user="Jane@Example.COM") == [new.id, old.id]
+        assert await found(user=UUID) == [old.id]
+        assert await found(org="other") == [other.id]
+        assert await found(states=[State.PENDING], org="default") == [new.id]
+        assert sorted(await found(since=NOW + 10)) == sorted([new.id, other.id])
+        assert await found(user=EMAIL, states=[State.APPLIED, State.REFUSED], since=NOW) == [old.id]
+        assert await found(user="nobody") == []
+
+    run(body)
+
+
+def test_an_operator_retries_what_waits(bench: Bench) -> None:
+    """Pending and parked changes become due at once, under their password; the act is in the audit trail."""
+
+    async def body() -> None:
+        parked = await bench.parked(await bench.accepted(EMAIL))
+        bench.now += 5
+        done = await bench.lookup.operate(parked.id, "retry", "operator:ann", bench.now)
+        assert done is not None
+        assert (done.state, done.next_attempt_at, done.sealed) == (State.PENDING, NOW + 5, sealed("one"))
+        assert await bench.get(parked.id) == done
+        assert (await bench.records())[-1] == "retry"
+        assert (await bench.lookup.audit("default", 0, 10))[-1][0].actor == "operator:ann"
+
+    run(body)
+
+
+def test_an_operator_cancels_what_waits(bench: Bench) -> None:
+    """A cancelled change is erased and over."""
+
+    async def body() -> None:
+        for change in (await bench.accepted(), await bench.parked(await bench.accepted(EMAIL))):
+            done = await bench.lookup.operate(change.id, "cancel", "operator:ann", NOW)
+            assert done is not None
+            assert (done.state, done.sealed, done.next_attempt_at) == (State.CANCELLED, None, None)
+            assert (await bench.records())[-1] == "cancel"
+        assert await bench.accepts.backlog("default") == 0
+
+    run(body)
+
+
+@pytest.mark.parametrize("act", ["retry", "cancel"])
+def test_nothing_else_can_be_operated_on(bench: Bench, act: str) -> None:
+    """What is being sent or has ended says so, is left as it was, and no act is recorded; unknown is None."""
+
+    async def body() -> None:
+        sending = await bench.begun(await bench.accepted())
+        with pytest.raises(NotNow, match="delivering"):
+            await bench.lookup.operate(sending.id, act, "operator:ann", NOW)
+        done = await bench.delivery.settle(sending, APPLIED, CONFIRMED, NOW)
+        with pytest.raises(NotNow, match="applied"):
+            await bench.lookup.operate(sending.id, act, "operator:ann", NOW)
+        assert await bench.get(sending.id) == done
+        assert await bench.records() == ["accepted", "attempt", "outcome"]
+        assert await bench.lookup.operate("nothing", act, "operator:ann", NOW) is None
+
+    run(body)
+
+
+def test_what_was_delivered_is_found_under_every_reference(bench: Bench) -> None:
+    """By the id, or by the userName in any case once it was resolved; not in another org."""
+
+    async def body() -> None:
+        change = await bench.delivered(await bench.accepted(EMAIL), verifier=sealed("v"))
+        for user in (Reference("id", UUID), Reference("userName", EMAIL.upper())):
+            found = await bench.lookup.delivered("default", user)
+            assert found is not None
+            assert (found.change_id, found.resolved_id) == (change.id, UUID)
+        assert await bench.lookup.delivered("other", Reference("id", UUID)) is None
+        assert await bench.lookup.delivered("default", Reference("userName", "joe@example.com")) is None
+
+    run(body)
+
+
+def test_the_chain_can_be_read_in_parts(bench: Bench) -> None:
+    """From any place on, a bounded number at a time."""
+
+    async def body() -> None:
+        for n in range(5):
+            await bench.accepted(f"u{n}@example.com")
+        assert (await bench.lookup.heads())["default"].seq == 5
+        assert (await bench.lookup.heads())["other"].seq == 0
+        whole = await bench.lookup.audit("default", 0, 100)
+        assert await bench.lookup.audit("default", 2, 2) == whole[2:4]
+        assert await bench.lookup.audit("default", 5, 100) == []
+
+    run(body)
+
+
+def test_keys_that_are_still_needed_are_known(bench: Bench) -> None:
+    """Ids of the keys of live passwords and of verifiers; an erased password needs none."""
+
+    async def body() -> None:
+        def under(key: int) -> bytes:
+            return bytes([1]) + bytes([key] * 8) + b"the rest"
+
+        one = await bench.accepted(EMAIL)
+        assert await bench.lookup.key_ids() == {bytes(range(8)).hex()}
+        await bench.delivered(one, verifier=under(7))
+        assert await bench.lookup.key_ids() == {bytes([7] * 8).hex()}
+
+    run(body)
