@@ -66,6 +66,11 @@ PasswordFile = Annotated[
     typer.Option("--password-file", metavar="FILE", help="Read it from here; no one else may read the file."),
 ]
 
+Host = Annotated[str | None, typer.Option(metavar="HOST", help="The host of --listen alone.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, metavar="PORT", help="The port of --listen alone.")
+]
+
 
 # --- running ---------------------------------------------------------------------------------
 
@@ -75,6 +80,8 @@ def serve(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen [default: 127.0.0.1:8080].")
     ] = None,
+    host: Host = None,
+    port: Port = None,
     hold: Annotated[
         bool, typer.Option("--hold", help="Park everything pending first: after restoring a back-up.")
     ] = False,
@@ -83,10 +90,11 @@ def serve(
 ) -> None:
     """Run the gateway and delivery in one process, until SIGTERM or SIGINT."""
     settings = settings_from(config, orgs_required=True)
-    if listen is not None:
-        from dataclasses import replace
+    from dataclasses import replace
 
-        settings = replace(settings, listen=parse_listen(listen))
+    settings = replace(
+        settings, listen=_address(settings.listen if listen is None else parse_listen(listen), host, port)
+    )
     _only_loopback(settings.listen[0])
     from passferry.bootstrap import StateError
     from passferry.entrypoints import serve as process
@@ -110,6 +118,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         fail(f"{text!r} is no HOST:PORT", "--listen 127.0.0.1:8080", Code.USAGE)
     return host, int(port)
+
+
+def _address(listen: tuple[str, int], host: str | None, port: int | None) -> tuple[str, int]:
+    """``listen`` with the parts that were named one by one."""
+    return (listen[0] if host is None else host, listen[1] if port is None else port)
 
 
 def _only_loopback(host: str) -> None:
@@ -149,6 +162,8 @@ def demo(
 @app.command(short_help="Run the Genesys Cloud stand-in alone.")
 def simulate(
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8090",
+    host: Host = None,
+    port: Port = None,
     client_id: Annotated[str, typer.Option(metavar="ID", help="OAuth client id.")] = "simulator",
     client_secret: Annotated[
         str, typer.Option(metavar="SECRET", help="Its secret; not a real one.")
@@ -170,8 +185,8 @@ def simulate(
     """
     from passferry.simulator import parse_clients, run_simulate, settings_text
 
-    host, port = parse_listen(listen)
-    _only_loopback(host)
+    address = _address(parse_listen(listen), host, port)
+    _only_loopback(address[0])
 
     def ready(url: str) -> None:
         settings = settings_text(url, client_id, client_secret)
@@ -185,8 +200,8 @@ def simulate(
     problem = ""
     try:
         run_simulate(
-            host=host,
-            port=port,
+            host=address[0],
+            port=address[1],
             client_id=client_id,
             client_secret=client_secret,
             seed=seed,

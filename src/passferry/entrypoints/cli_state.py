@@ -64,9 +64,9 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` comes to, on an event loop of its own."""
-    import asyncio
+    import uvloop
 
-    return asyncio.run(work)
+    return uvloop.run(work)
 
 
 def the_org(settings: "Settings", org: str | None) -> str:
