@@ -1,0 +1,405 @@
+"""The use case accept, over a real store and a clock that stands still."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from campaign.virtual_time import EPOCH, VirtualClock, run
+from passferry.accept import Accept, Intake, NotAccepted, Request, Taken
+from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.keyring import generate
+from passferry.adapters.sealing import RingSealer
+from passferry.bootstrap import Stores, audit_key
+from passferry.domain.accepting import Judge, NewChange, Verdict
+from passferry.domain.change import Evidence, Reference, State
+from passferry.domain.outcome import Kind, Next, Outcome
+from passferry.domain.password import Password
+from passferry.notices import Notices
+from passferry.ports import Binding, Caller, StoreFull, StoreLost
+
+PORTAL = Caller("k", "portal", "source", ())
+GOOD = "Correct-Horse-9"
+
+
+@dataclass
+class Counting:
+    """The accept store, with a count of its commits, and failures on demand."""
+
+    inner: Any
+    batches: list[int]
+    failure: Exception | None = None
+    poison: str | None = None
+    gate: asyncio.Event | None = None
+
+    async def accept(self, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
+        self.batches.append(len(items))
+        await asyncio.sleep(0.005)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        if any(item.user.value == self.poison for item in items):
+            raise ZeroDivisionError
+        verdicts: list[Verdict] = await self.inner.accept(items, judge)
+        return verdicts
+
+    async def backlog(self, org: str) -> int:
+        return int(await self.inner.backlog(org))
+
+
+class Desk:
+    """An ``Accept`` and what stands around it."""
+
+    def __init__(self, **intake: Any) -> None:
+        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.sealer = RingSealer(generate(0.0))
+        database = Database(None, audit_key(self.sealer), inline=True)
+        prepare(database)
+        with database.engine.begin() as connection:
+            add_orgs(connection, ["default"])
+        self.stores = Stores.over(database, self.sealer)
+        self.counting = Counting(self.stores.accept, [])
+        self.fatal: list[str] = []
+        self.notices = Notices()
+        self.accept = Accept(
+            self.counting,
+            self.stores.lookup,
+            self.sealer,
+            self.clock,
+            self.notices,
+            {"default": Intake(**intake)},
+            self.fatal.append,
+        )
+
+    async def take(self, user: str = "a@example.com", password: str = GOOD, **fields: Any) -> Taken:
+        """Accept one change."""
+        request = Request("default", Reference("userName", user), Password(password), **fields)
+        return await self.accept.accept(PORTAL, request)
+
+    async def refusal(self, **fields: Any) -> NotAccepted:
+        """Why a change is not accepted."""
+        with pytest.raises(NotAccepted) as caught:
+            await self.take(**fields)
+        return caught.value
+
+    async def apply(self, change_id: str) -> None:
+        """The change is delivered, and announced."""
+        change = await self.stores.lookup.change(change_id)
+        assert change is not None
+        done = Next(State.APPLIED, evidence=Evidence.CONFIRMED)
+        self.notices.announce(await self.stores.delivery.settle(change, Outcome(Kind.APPLIED), done, EPOCH))
+
+
+def test_an_accepted_change_is_committed_sealed_and_announced() -> None:
+    """What is answered is what is stored; the password opens again, and the owner was woken."""
+
+    async def body() -> None:
+        desk = Desk(time_to_live=100.0)
+        taken = await desk.take()
+        stored = await desk.stores.lookup.change(taken.change.id)
+        assert stored is not None
+        assert not taken.replayed
+        assert (taken.change.state, stored.state) == (State.PENDING, State.PENDING)
+        assert stored.expires_at == stored.accepted_at + 100
+        binding = Binding("password", "default", "a@example.com", stored.id)
+        assert desk.sealer.open(stored.sealed or b"", binding).decode() == GOOD
+        assert desk.notices.owner("default").is_set()
+
+    run(body())
+
+
+def test_a_hundred_concurrent_changes_share_a_few_commits() -> None:
+    """Whoever comes while a commit is under way goes into the next one."""
+
+    async def body() -> None:
+        desk = Desk()
+        taken = await asyncio.gather(*(desk.take(f"u{n}@example.com") for n in range(100)))
+        assert len({one.change.id for one in taken}) == 100
+        assert len(desk.counting.batches) <= 3
+        assert sum(desk.counting.batches) == 100
+
+    run(body())
+
+
+def test_one_items_failure_does_not_fail_its_neighbours() -> None:
+    """The batch is taken apart: nine are accepted, only the tenth fails."""
+
+    async def body() -> None:
+        desk = Desk()
+        desk.counting.poison = "u3@example.com"
+        asked = (desk.take(f"u{n}@example.com") for n in range(10))
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        assert [n for n, one in enumerate(done) if isinstance(one, ZeroDivisionError)] == [3]
+        assert sum(isinstance(one, Taken) for one in done) == 9
+        assert await desk.stores.accept.backlog("default") == 9
+        assert desk.fatal == []
+
+    run(body())
+
+
+def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
+    """Its change and those of the same batch are committed all the same."""
+
+    async def body() -> None:
+        desk = Desk()
+        tasks = [asyncio.create_task(desk.take(f"u{n}@example.com")) for n in range(5)]
+        await asyncio.sleep(0.001)
+        tasks[0].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(done[0], asyncio.CancelledError)
+        assert all(isinstance(one, Taken) for one in done[1:])
+        assert await desk.stores.accept.backlog("default") == 5
+
+    run(body())
+
+
+def test_a_full_disk_is_said_and_a_lost_commit_ends_the_process() -> None:
+    """Both are 'send again'; only the second is fatal, and each waiting caller is answered."""
+
+    async def body() -> None:
+        desk = Desk()
+        desk.counting.failure = StoreFull("full")
+        refusals = [await desk.refusal() for _ in range(2)]
+        assert [(one.code, one.retry_after) for one in refusals] == [("disk.full", 30)] * 2
+        assert desk.fatal == []
+        desk.counting.failure = None
+        assert isinstance(await desk.take(), Taken)
+        desk.counting.failure = StoreLost("a commit failed")
+        lost = await asyncio.gather(*(desk.refusal(user=f"u{n}@example.com") for n in range(3)))
+        assert [one.code for one in lost] == ["store.lost"] * 3
+        assert desk.fatal == ["a commit failed"]
+
+    run(body())
+
+
+def test_a_source_that_sends_too_fast_is_told_how_long_to_wait() -> None:
+    """Two seconds' worth at once, then the rate; other sources are not held up."""
+
+    async def body() -> None:
+        desk = Desk(source_rate=10.0)
+        asked = (desk.take(f"u{n}@example.com") for n in range(25))
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        assert sum(isinstance(one, Taken) for one in done) == 21
+        refusal = await desk.refusal()
+        assert refusal.code == "source.too.fast"
+        assert 0 < (refusal.retry_after or 0) <= 0.1
+        request = Request("default", Reference("userName", "b@example.com"), Password(GOOD))
+        await desk.accept.accept(replace(PORTAL, name="hr"), request)
+        await desk.clock.sleep(refusal.retry_after or 0)
+        assert not (await desk.take()).replayed
+
+    run(body())
+
+
+def test_a_full_queue_accepts_nothing_until_there_is_room() -> None:
+    """The limit of live changes is looked at every second."""
+
+    async def body() -> None:
+        desk = Desk(queue_limit=2)
+        first = await desk.take("a@example.com")
+        await desk.take("b@example.com")
+        await desk.clock.sleep(1.1)
+        refusal = await desk.refusal(user="c@example.com")
+        assert (refusal.code, refusal.retry_after) == ("queue.full", 30)
+        await desk.apply(first.change.id)
+        await desk.clock.sleep(1.1)
+        assert not (await desk.take("c@example.com")).replayed
+
+    run(body())
+
+
+@pytest.mark.parametrize(("ahead", "refused"), [(299.0, False), (300.0, False), (300.5, True), (9e9, True)])
+def test_a_change_from_the_future_is_refused(ahead: float, refused: bool) -> None:
+    """More than 5 minutes ahead of our clock is a mistake, not a newer change."""
+
+    async def body() -> None:
+        desk = Desk()
+        if refused:
+            assert (await desk.refusal(changed_at=EPOCH + ahead)).code == "changed.at.future"
+        else:
+            assert not (await desk.take(changed_at=EPOCH + ahead)).replayed
+
+    run(body())
+
+
+def test_all_broken_rules_are_told_and_nothing_is_stored() -> None:
+    """The policy's violations come with the refusal, which does not quote the password."""
+
+    async def body() -> None:
+        desk = Desk()
+        refusal = await desk.refusal(password="abc")
+        assert refusal.code == "policy"
+        assert {"password.too.short", "password.not.enough.digits"} <= {
+            one.code for one in refusal.violations
+        }
+        assert "abc" not in str(refusal)
+        assert desk.counting.batches == []
+
+    run(body())
+
+
+def test_the_same_password_again_is_the_same_change() -> None:
+    """A replay is answered with the live change; another password supersedes it and wakes who waits."""
+
+    async def body() -> None:
+        desk = Desk()
+        first = await desk.take()
+        again = await desk.take("A@EXAMPLE.COM")
+        assert (again.change.id, again.replayed) == (first.change.id, True)
+        waiting = asyncio.create_task(desk.accept.wait(first.change.id, 10.0))
+        await asyncio.sleep(0)
+        newer = await desk.take(password=GOOD + "x")
+        ended = await waiting
+        assert (ended.state, ended.superseded_by) == (State.SUPERSEDED, newer.change.id)
+        assert asyncio.get_running_loop().time() < 1.0
+
+    run(body())
+
+
+def test_an_idempotency_key_compares_whole_requests() -> None:
+    """User, password and time must be the same; a repeat is its change, anything else is refused."""
+
+    async def body() -> None:
+        desk = Desk()
+        first = await desk.take(idempotency_key="k", changed_at=EPOCH)
+        again = await desk.take(idempotency_key="k", changed_at=EPOCH)
+        assert (again.change.id, again.replayed) == (first.change.id, True)
+        others: list[dict[str, Any]] = [
+            {"password": GOOD + "x", "changed_at": EPOCH},
+            {"user": "b@example.com", "changed_at": EPOCH},
+            {"changed_at": EPOCH + 1},
+            {},
+        ]
+        for fields in others:
+            assert (await desk.refusal(idempotency_key="k", **fields)).code == "idempotency.key.reused"
+        assert (await desk.refusal(changed_at=EPOCH - 1, password=GOOD + "y")).code == "change.stale"
+
+    run(body())
+
+
+def test_waiting_ends_with_the_change() -> None:
+    """Whoever waits is answered as soon as the change was delivered."""
+
+    async def body() -> None:
+        desk, loop = Desk(), asyncio.get_running_loop()
+        change = (await desk.take()).change
+        waiting = asyncio.create_task(desk.accept.wait(change.id, 15.0))
+        await asyncio.sleep(0.3)
+        await desk.apply(change.id)
+        assert (await waiting).state is State.APPLIED
+        assert loop.time() < 0.4
+
+    run(body())
+
+
+def test_waiting_sees_what_nobody_announces() -> None:
+    """A command beside the gateway cancels the change: the waiting caller learns of it within a second."""
+
+    async def body() -> None:
+        desk, loop = Desk(), asyncio.get_running_loop()
+        change = (await desk.take()).change
+        waiting = asyncio.create_task(desk.accept.wait(change.id, 15.0))
+        await asyncio.sleep(0.3)
+        await desk.stores.lookup.operate(change.id, "cancel", "operator:ann", EPOCH)
+        assert (await waiting).state is State.CANCELLED
+        assert loop.time() <= 1.4
+
+    run(body())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 15.0])
+def test_waiting_is_bounded(seconds: float) -> None:
+    """When nothing happens the caller is answered after the time it asked for."""
+
+    async def body() -> None:
+        desk, loop = Desk(), asyncio.get_running_loop()
+        change = (await desk.take()).change
+        before = loop.time()
+        assert (await desk.accept.wait(change.id, seconds)).state is State.PENDING
+        assert loop.time() - before == pytest.approx(seconds, abs=0.01)
+
+    run(body())
+
+
+@pytest.mark.parametrize("reason", ["org", "change"])
+def test_nobody_waits_for_what_cannot_happen_in_time(reason: str) -> None:
+    """The org is paused or throttled, or the next try lies beyond the wait: the answer comes at once."""
+
+    async def body() -> None:
+        desk, loop = Desk(), asyncio.get_running_loop()
+        change = (await desk.take()).change
+        before = loop.time()
+        if reason == "org":
+            desk.accept.ask_before_waiting(lambda org: 42.0)
+        else:
+            later = Next(State.PENDING, EPOCH + 60, counts=False)
+            await desk.stores.delivery.settle(change, Outcome(Kind.UNAVAILABLE), later, EPOCH)
+        assert (await desk.accept.wait(change.id, 15.0)).state is State.PENDING
+        assert loop.time() == before
+        if reason == "org":
+            assert (await desk.accept.wait(change.id, 50.0)).state is State.PENDING
+            assert loop.time() > before + 7
+
+    run(body())
+
+
+def test_a_pause_that_becomes_known_ends_the_waiting() -> None:
+    """When the whole org is held up meanwhile, all who wait are answered."""
+
+    async def body() -> None:
+        desk, loop = Desk(), asyncio.get_running_loop()
+        change = (await desk.take()).change
+        waiting = asyncio.create_task(desk.accept.wait(change.id, 15.0))
+        await asyncio.sleep(0.5)
+        desk.accept.ask_before_waiting(lambda org: float("inf"))
+        desk.notices.wake_all()
+        assert (await waiting).state is State.PENDING
+        assert loop.time() < 0.6
+
+    run(body())
+
+
+def test_shutting_down_refuses_new_changes_and_finishes_the_commit_under_way() -> None:
+    """Who was in the queue is answered truthfully; who comes later is told to come again."""
+
+    async def body() -> None:
+        desk = Desk()
+        desk.counting.gate = asyncio.Event()
+        under_way = asyncio.create_task(desk.take())
+        await asyncio.sleep(0.1)
+        closing = asyncio.create_task(desk.accept.close())
+        await asyncio.sleep(0.1)
+        refusal = await desk.refusal(user="late@example.com")
+        assert (refusal.code, refusal.retry_after) == ("shutting.down", 5)
+        assert not closing.done()
+        desk.counting.gate.set()
+        assert isinstance(await under_way, Taken)
+        await closing
+        assert await desk.stores.accept.backlog("default") == 1
+
+    run(body())
+
+
+def test_nothing_is_queued_after_closing() -> None:
+    """A change whose backlog was being looked up when the gateway closed is refused, not lost."""
+
+    async def body() -> None:
+        desk = Desk()
+        looked = asyncio.Event()
+
+        async def slow(org: str) -> int:
+            await looked.wait()
+            return 0
+
+        desk.counting.backlog = slow  # type: ignore[method-assign]
+        late = asyncio.create_task(desk.refusal())
+        await asyncio.sleep(0.1)
+        await desk.accept.close()
+        looked.set()
+        assert (await late).code == "shutting.down"
+        assert desk.counting.batches == []
+
+    run(body())

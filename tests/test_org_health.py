@@ -1,0 +1,114 @@
+"""When an org pauses itself, and how it comes back."""
+
+import math
+
+import pytest
+
+from passferry.domain.change import Change, Reference, State
+from passferry.domain.outcome import Kind, Outcome
+from passferry.org_health import FIRST_PROBE, LONGEST_PROBE, OPERATOR, OrgHealth
+
+
+def change(user: str) -> Change:
+    """A due change of ``user``."""
+    return Change(user, "default", 1, Reference("id", user), "s", State.PENDING, 0.0, 0.0, 9.0)
+
+
+def down(code: str) -> Outcome:
+    """The target refuses the org."""
+    return Outcome(Kind.ORG_DOWN, code)
+
+
+@pytest.mark.parametrize("code", ["invalid_client", "token.refused", "ip.not.authorized"])
+def test_a_refused_client_pauses_the_org_at_once(code: str) -> None:
+    """What cannot be about one user needs no second witness."""
+    health = OrgHealth()
+    assert health.outcome(down(code), "a", 0.0) == code
+
+
+@pytest.mark.parametrize("code", ["missing.any.permissions", "missing.permissions", "not.authorized"])
+def test_a_missing_permission_pauses_when_two_users_meet_it(code: str) -> None:
+    """One user may be special, however often; two different ones are the org."""
+    health = OrgHealth()
+    assert [health.outcome(down(code), "a", 0.0) for _ in range(3)] == [None] * 3
+    assert health.outcome(down(code), "b", 0.0) == code
+
+
+def test_a_success_between_two_users_clears_the_first() -> None:
+    """The permission is there: the two refusals have different reasons."""
+    health = OrgHealth()
+    health.outcome(down("not.authorized"), "a", 0.0)
+    health.outcome(Outcome(Kind.APPLIED), "c", 0.0)
+    assert health.outcome(down("not.authorized"), "b", 0.0) is None
+
+
+def test_a_paused_org_is_probed_one_change_at_a_time_ever_less_often() -> None:
+    """Nothing before the first probe is due, then one change; each failure doubles the wait up to a bound."""
+    health, mono, waits = OrgHealth(), 100.0, []
+    health.outcome(down("invalid_client"), "a", mono)
+    for _ in range(9):
+        wait = health.held_up(mono)
+        waits.append(wait)
+        assert health.room(64, 0, mono + wait - 0.01) == 0
+        mono += wait
+        assert health.room(64, 0, mono) == 1
+        assert health.room(0, 0, mono) == health.room(64, 1, mono) == 0
+        health.outcome(down("invalid_client"), "a", mono)
+    assert waits == [min(LONGEST_PROBE, FIRST_PROBE * 2**n) for n in range(9)]
+
+
+def test_each_probe_takes_another_user_than_the_last() -> None:
+    """One bad user at the head of the line cannot keep an org paused."""
+    health = OrgHealth()
+    due = [change("a"), change("b"), change("c")]
+    assert list(health.choose(due)) == due
+    health.outcome(down("invalid_client"), due[0].user.key, 0.0)
+    assert [one.id for one in health.choose(due)] == ["b", "c", "a"]
+    health.outcome(Outcome(Kind.UNAVAILABLE), due[1].user.key, 15.0)
+    assert next(iter(health.choose(due))).id == "a"
+
+
+@pytest.mark.parametrize("kind", [Kind.APPLIED, Kind.REFUSED, Kind.NOT_NOW, Kind.CONFLICT, Kind.BLOCKED])
+def test_an_answer_about_a_user_ends_the_pause(kind: Kind) -> None:
+    """The target talks to us again: everybody goes on, and a later pause starts with the short wait."""
+    health = OrgHealth()
+    for at in (0.0, 100.0, 200.0):
+        health.outcome(down("invalid_client"), "a", at)
+    assert health.outcome(Outcome(kind), "b", 300.0) is None
+    assert health.room(64, 3, 300.0) == 64
+    assert health.held_up(300.0) == 0.0
+    health.outcome(down("invalid_client"), "a", 400.0)
+    assert health.held_up(400.0) == FIRST_PROBE
+
+
+@pytest.mark.parametrize("kind", [Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.UNAUTHORIZED])
+def test_no_answer_neither_pauses_nor_resumes(kind: Kind) -> None:
+    """A busy or broken network says nothing about permissions; while paused the next probe is put off."""
+    health = OrgHealth()
+    assert health.outcome(Outcome(kind), "a", 0.0) is None
+    health.outcome(down("invalid_client"), "a", 0.0)
+    assert health.outcome(Outcome(kind), "b", 15.0) == "invalid_client"
+    assert health.held_up(15.0) == FIRST_PROBE * 2
+
+
+def test_an_operators_pause_is_ended_by_operators_only() -> None:
+    """Nothing is sent, not even a probe, and no outcome of what was under way changes that."""
+    health = OrgHealth()
+    health.told(OPERATOR, 0.0)
+    assert health.room(64, 0, 1e9) == 0
+    assert health.held_up(1e9) == math.inf
+    assert health.outcome(Outcome(Kind.APPLIED), "a", 1.0) == OPERATOR
+    assert health.outcome(down("invalid_client"), "a", 1.0) == OPERATOR
+    health.told(None, 2.0)
+    assert health.room(64, 0, 2.0) == 64
+
+
+def test_a_pause_found_at_start_is_probed_at_once() -> None:
+    """A new owner need not wait out what another one waited for."""
+    health = OrgHealth()
+    health.told("invalid_client", 50.0)
+    assert health.room(64, 0, 50.0) == 1
+    health.told("invalid_client", 60.0)  # the same news again does not reset anything
+    health.outcome(down("invalid_client"), "a", 60.0)
+    health.told("invalid_client", 61.0)
+    assert health.room(64, 0, 61.0) == 0
