@@ -28,6 +28,7 @@ from passferry.ports import (
     LookupStore,
     SealBroken,
     Sealer,
+    StoreBusy,
     StoreFull,
     StoreLost,
     UnknownKey,
@@ -255,6 +256,11 @@ class Accept:
     async def _commit_batch(self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]]) -> None:
         try:
             verdicts = await self._store.accept([item for item, _ in batch], judge)
+        except StoreBusy:
+            _fail(
+                batch,
+                NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5),
+            )
         except StoreFull:
             refusal = NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
             _fail(batch, refusal)

@@ -83,7 +83,19 @@ class Delivery:
         return self._t.gate
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Own the org until ``stop``; then finish what is being sent, and give up."""
+        """Own the org until ``stop``; then finish what is being sent, and give up.
+
+        An owner that cannot go on ends the process: accepting for nobody would look like working.
+        """
+        try:
+            await self._own(stop)
+        except Exception as error:  # noqa: BLE001  # no text of it: it may quote
+            kind = type(error).__name__
+        else:
+            return
+        self._t.fatal(f"delivery of org {self.org} ended: {kind}")
+
+    async def _own(self, stop: asyncio.Event) -> None:
         t = self._t
         state = await t.store.take(self.org)
         now, mono = t.clock.now(), t.clock.monotonic()
@@ -95,17 +107,17 @@ class Delivery:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await self._guarded_round()
-                await self._rest(stopping)
+                await self._guarded_round(stopping)
         finally:
             stopping.cancel()
             await self._finish()
 
-    async def _guarded_round(self) -> None:
+    async def _guarded_round(self, stopping: "asyncio.Task[bool]") -> None:
         try:
             await self._round()
-        except StoreFull:
-            log.warning("store.full", org=self.org)
+            await self._rest(stopping)
+        except StoreFull as full:
+            log.warning("store.full", org=self.org, reason=str(full))
             await asyncio.sleep(1.0)
         except StoreLost as lost:
             self._t.fatal(str(lost))
@@ -176,8 +188,8 @@ class Delivery:
             await self._try(change)
         except (GateClosed, asyncio.CancelledError):
             pass  # nothing was sent; it is due again after the next start
-        except StoreFull:
-            log.warning("store.full", org=self.org, change=change.id)
+        except StoreFull as full:
+            log.warning("store.full", org=self.org, change=change.id, reason=str(full))
             await asyncio.sleep(1.0)
         except StoreLost as lost:
             self._t.fatal(str(lost))
@@ -352,8 +364,8 @@ class Delivery:
             try:
                 done = await t.store.settle(tried, outcome, nxt, t.clock.now(), verifier)
                 break
-            except StoreFull:  # what the target did is known: it must be written down before anything else
-                log.warning("store.full", org=self.org, change=tried.id)
+            except StoreFull as full:  # what the target did is known: it is written down before anything else
+                log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
                 await asyncio.sleep(1.0)
         log.info(
             "change",

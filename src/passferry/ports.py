@@ -119,6 +119,10 @@ class StoreFull(Exception):
     """The disk is full: nothing of the call was stored, and a later one may succeed."""
 
 
+class StoreBusy(StoreFull):
+    """Another program holds the database for too long: nothing was stored either, and the same can be tried again."""
+
+
 class StoreLost(Exception):
     """A commit failed and its effect is not known: the process must end and start anew."""
 

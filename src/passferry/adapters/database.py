@@ -19,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from passferry.adapters import schema
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
-from passferry.ports import StoreFull, StoreLost
+from passferry.ports import StoreBusy, StoreFull, StoreLost
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Database:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work`` in one committed transaction.
 
-        Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreLost``,
+        Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreBusy``, ``StoreLost``,
         or what ``work`` raises after everything was rolled back.
         """
         if self._thread is None:
@@ -108,6 +108,8 @@ def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
         return StoreFull("the disk is full")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and not committing:
+        return StoreBusy("the database is locked by another program")
     if committing:
         return StoreLost("a commit failed")
     if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:

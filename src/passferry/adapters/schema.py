@@ -106,7 +106,14 @@ changes = Table(
         "org",
         "bulk",
         "waiting_since",
-        sqlite_where=text("live"),
+        sqlite_where=text("live = 1"),
+        postgresql_where=text("live"),
+    ),
+    Index(
+        "changes_due",
+        "org",
+        "next_attempt_at",
+        sqlite_where=text("live = 1"),
         postgresql_where=text("live"),
     ),
 )

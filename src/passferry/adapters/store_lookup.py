@@ -47,9 +47,11 @@ class SqlLookupStore:
         if org is not None:
             query = query.where(CHANGES.c.org == org)
         if user is not None:
-            folded = user.casefold()
             query = query.where(
-                or_(CHANGES.c.user_key.in_((f"n:{folded}", f"i:{folded}")), CHANGES.c.resolved_id == user)
+                or_(
+                    CHANGES.c.user_key.in_((Reference("userName", user).key, Reference("id", user).key)),
+                    CHANGES.c.resolved_id == user,
+                )
             )
         if states:
             query = query.where(CHANGES.c.state.in_([state.value for state in states]))

@@ -84,8 +84,11 @@ class Reference:
 
     @property
     def key(self) -> str:
-        """Equal for references to the same name (userName is caseExact false, RFC 7643 §4.1.1)."""
-        return f"{'n' if self.kind == 'userName' else 'i'}:{self.value.casefold()}"
+        """What two references to the same name have in common.
+
+        A userName is the same in any letter case, an id is not (RFC 7643 sections 4.1.1 and 3.1).
+        """
+        return f"n:{self.value.casefold()}" if self.kind == "userName" else f"i:{self.value}"
 
 
 @dataclass(frozen=True, slots=True)

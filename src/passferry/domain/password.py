@@ -49,7 +49,9 @@ class Password:
         yield json.dumps(self._text)[1:-1]
         raw = self._text.encode("utf-8", "surrogatepass")
         for skip in range(3):  # base64 looks different at each alignment
-            coded = base64.b64encode(bytes(skip) + raw).decode()[4 if skip else 0 : (len(raw) + skip) // 3 * 4]
+            coded = base64.b64encode(bytes(skip) + raw).decode()[
+                4 if skip else 0 : (len(raw) + skip) // 3 * 4
+            ]
             if len(coded) >= 8:  # less occurs by chance
                 yield coded
                 yield coded.replace("+", "-").replace("/", "_")

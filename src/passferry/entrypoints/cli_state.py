@@ -46,7 +46,7 @@ def settings_from(config: Path | None, *, orgs_required: bool = False) -> "Setti
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import bootstrap
-    from passferry.ports import StoreFull
+    from passferry.ports import StoreBusy, StoreFull
 
     with ExitStack() as held:
         try:
@@ -58,6 +58,8 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
             fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
         try:
             yield desk
+        except StoreBusy:
+            fail("another program holds the database: nothing was changed", "try again", Code.UNREACHABLE)
         except StoreFull:
             fail("the disk is full: nothing was changed", "make room, then try again", Code.UNREACHABLE)
 

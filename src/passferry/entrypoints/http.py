@@ -23,7 +23,7 @@ from passferry.entrypoints import http_parse as parse
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
+from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreBusy, StoreFull
 
 _WAITING = (State.PENDING, State.DELIVERING)
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
@@ -97,6 +97,9 @@ class _Endpoint:
             answer = answers.of_problem(problem)
         except NotAccepted as refusal:
             answer = answers.of_refusal(refusal)
+        except StoreBusy:
+            busy = "Another program holds the gateway's database."
+            answer = answers.of_refusal(NotAccepted("store.busy", busy, retry_after=5))
         except StoreFull:
             answer = answers.of_refusal(
                 NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)

@@ -31,6 +31,7 @@ NOT_ACCEPTED: Mapping[str, int] = {
     "source.too.fast": 429,
     "queue.full": 503,
     "disk.full": 503,
+    "store.busy": 503,
     "store.lost": 503,
     "shutting.down": 503,
 }
