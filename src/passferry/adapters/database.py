@@ -49,8 +49,8 @@ class Database:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work`` in one committed transaction.
 
-        Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreBusy``, ``StoreLost``,
-        or what ``work`` raises after everything was rolled back.
+        Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreBusy``,
+        ``StoreLost``, or what ``work`` raises after everything was rolled back.
         """
         if self._thread is None:
             return self._transact(work)
