@@ -39,6 +39,8 @@ CONCURRENCY = 64
 INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 INACTIVE_KEPT = 3600.0
+AFTER = "after "
+"""Marks a version read before a write whose answer stated none."""
 EXPIRE_EVERY = 30.0
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
@@ -265,6 +267,8 @@ class Delivery:
                 hashing.cancel()
         if nxt.evidence is Evidence.INFERRED:
             outcome = replace(outcome, version=user.version)
+        elif nxt.state is State.APPLIED and outcome.version is None and user.version is not None:
+            outcome = replace(outcome, version=AFTER + user.version)
         await self._settle_as(begun, outcome, nxt, verifier)
 
     async def _send(self, user: User, password: Password) -> Outcome:
@@ -307,7 +311,7 @@ class Delivery:
         t = self._t
         if delivered is None or delivered.verifier is None or t.hasher is None or change.doubt is not None:
             return False
-        if user.version is None or user.version != delivered.version:
+        if user.version is None or not unmoved(delivered.version, user.version):
             return False
         password = self._open(change)
         binding = Binding("verifier", self.org, delivered.resolved_id, delivered.change_id)
@@ -395,6 +399,19 @@ class Delivery:
             await t.store.set_org(self.org, after, 0.0, "delivery", now)
             log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
             t.notices.wake_all()
+
+
+def unmoved(delivered: str | None, now: str) -> bool:
+    """Whether a user of version ``now`` is as the delivery left it.
+
+    ``delivered`` is the version that the target stated after the write. Where it stated none (``native``), it
+    is the one before, marked ``AFTER``: the write itself may have moved it, by one where versions count.
+    """
+    if delivered is None or not delivered.startswith(AFTER):
+        return delivered == now
+    before = delivered.removeprefix(AFTER)
+    counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
+    return now == before or (counted and int(now) == int(before) + 1)
 
 
 def _obstacle(change: Change, user: User) -> Outcome | None:
