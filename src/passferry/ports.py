@@ -120,7 +120,7 @@ class StoreFull(Exception):
 
 
 class StoreBusy(StoreFull):
-    """Another program holds the database for too long: nothing was stored either, and the same can be tried again."""
+    """Another program holds the database for too long: nothing was stored, and a later call may succeed."""
 
 
 class StoreLost(Exception):

@@ -64,7 +64,7 @@ def call(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
 ) -> Answer:
-    """One request on a connection of its own; ``body`` is bytes or becomes JSON. Raises one of ``NO_ANSWER``."""
+    """One request on a connection of its own; ``body`` is bytes or becomes JSON. Raises ``NO_ANSWER``."""
     parts = urlsplit(url)
     sent = {"Connection": "close", **({"Authorization": f"Bearer {key}"} if key else {})}
     if body is not None and not isinstance(body, bytes):
@@ -125,7 +125,9 @@ class LoopThread:
 class StandIn:
     """The simulator over sockets; ``do`` looks at it in its own thread."""
 
-    def __init__(self, settings: Settings, *, seed: int = 1, users: int = 60, secret: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, seed: int = 1, users: int = 60, secret: str | None = None
+    ) -> None:
         from passferry.simulator import Client
 
         self.secret = secret or "simulator-secret"
@@ -172,6 +174,14 @@ class StandIn:
     def passwords(self, reference: str) -> list[str]:
         """Every password that was written for a user, in the order of the writes."""
         return self.do(lambda s: [write.password for write in s.writes(reference)])
+
+    def profile(self, reference: str) -> bytes:
+        """Everything of a user but the password, as JSON text."""
+        return self.do(lambda s: s.profile_text(reference))
+
+    def fault(self, name: str, reference: str, method: str = "PUT") -> None:
+        """Let the next such request for a user fail."""
+        self.do(lambda s: s.next(name, method=method, path=reference))
 
     def settings(self) -> dict[str, str]:
         """The environment that leads to it."""
@@ -292,9 +302,8 @@ class Home:
         self,
         *arguments: str,
         env: Mapping[str, str] | None = None,
-        prepare: Callable[[], None] | None = None,
     ) -> Running:
-        """Start ``passferry ARGUMENTS``; ``prepare`` runs in the new process first."""
+        """Start ``passferry ARGUMENTS``."""
         self.root.mkdir(exist_ok=True)
         self._count += 1
         out, err = (self.root / f"{self._count:03d}-{arguments[0]}.{name}" for name in ("out", "err"))
@@ -306,7 +315,6 @@ class Home:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                preexec_fn=prepare,
             )
         running = Running(process, out, err)
         self.started.append(running)
@@ -316,12 +324,9 @@ class Home:
         self,
         *arguments: str,
         env: Mapping[str, str] | None = None,
-        prepare: Callable[[], None] | None = None,
     ) -> Running:
         """A gateway on a free port that answers."""
-        running = self.spawn(
-            "serve", "--listen", "127.0.0.1:0", "--json", *arguments, env=env, prepare=prepare
-        )
+        running = self.spawn("serve", "--listen", "127.0.0.1:0", "--json", *arguments, env=env)
         return running.listening()
 
     def run(
@@ -376,7 +381,13 @@ class Client:
     key: str
 
     def send(
-        self, user: str, password: str, *, idem: str | None = None, prefer: str | None = None, timeout: float = 30.0
+        self,
+        user: str,
+        password: str,
+        *,
+        idem: str | None = None,
+        prefer: str | None = None,
+        timeout: float = 30.0,
     ) -> Answer:
         """POST /sync/password."""
         headers = {}

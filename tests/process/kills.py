@@ -103,7 +103,9 @@ def plan(users: Sequence[tuple[str, str]], changes: int, luck: random.Random) ->
 class Callers:
     """Threads that send the changes, and send again with the same key whenever no answer comes."""
 
-    def __init__(self, gateway: Gateway, key: str, planned: Sequence[Sequence[Wanted]], spread: float) -> None:
+    def __init__(
+        self, gateway: Gateway, key: str, planned: Sequence[Sequence[Wanted]], spread: float
+    ) -> None:
         self._gateway, self._key = gateway, key
         self._jobs = list(planned)
         self._gap = spread / sum(map(len, planned))
@@ -138,7 +140,9 @@ class Callers:
         while time.monotonic() < end:
             try:
                 client = Client(self._gateway.url, self._key)
-                answer = client.send(wanted.reference, wanted.password, idem=idem, prefer="respond-async", timeout=5)
+                answer = client.send(
+                    wanted.reference, wanted.password, idem=idem, prefer="respond-async", timeout=5
+                )
             except NO_ANSWER:
                 self.repeated += 1
                 time.sleep(0.3)
@@ -160,11 +164,11 @@ def run(root: Path, *, kills: int, changes: int, seed: int) -> Figures:
     luck = random.Random(seed)
     figures = Figures()
     began = time.monotonic()
-    # Default switches and faults; an answer takes as long as on the real network, so that kills meet requests.
+    # Default switches and faults; an answer takes as long as on a real network: kills meet requests.
     settings = Settings().changed({"window": 2.0, "latency": 0.08})
     with StandIn(settings, seed=seed, users=max(60, changes)) as target:
         planned = plan(target.active_users(), changes, luck)
-        before = {mine[0].user_id: target.do(lambda s, u=mine[0].user_id: s.profile_text(u)) for mine in planned}
+        before = {mine[0].user_id: target.profile(mine[0].user_id) for mine in planned}
         with home(root / "gateway", target.settings(), PASSFERRY_ORGS_DEFAULT_REQUEST_TIMEOUT="1") as place:
             key = place.key()
             operator = place.key("operator", "--role", "operator")
@@ -173,9 +177,7 @@ def run(root: Path, *, kills: int, changes: int, seed: int) -> Figures:
             _kill_often(gateway, figures, kills, luck)
             _wait_for_ends(gateway, operator, callers)
             _judge(figures, target, gateway, operator, callers, planned)
-            figures.profiles_changed = sum(
-                target.do(lambda s, u=user: s.profile_text(u)) != text for user, text in before.items()
-            )
+            figures.profiles_changed = sum(target.profile(user) != text for user, text in before.items())
             gateway.running.stop()
             checked = place.run("audit", "verify")
             figures.audit = "ok" if checked.code == 0 else checked.text
@@ -231,7 +233,9 @@ def _judge(
     figures.lost = len(set(callers.accepted) - set(states)) + abs(len(states) - len(callers.accepted))
     for change_id, wanted in callers.accepted.items():
         change = states.get(change_id)
-        last = wanted.turn == max(one.turn for one in callers.accepted.values() if one.user_id == wanted.user_id)
+        last = wanted.turn == max(
+            one.turn for one in callers.accepted.values() if one.user_id == wanted.user_id
+        )
         if change is None or change["status"] not in (("applied",) if last else ("applied", "superseded")):
             figures.not_ended_well.append(f"{change_id} turn {wanted.turn}: {change}")
     for mine in planned:

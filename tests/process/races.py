@@ -105,7 +105,9 @@ class Races:
         after = self._hurried(second)
         before = self._hurried(first)
         self._target.do(lambda s: forget(s, user[0]))
-        time.sleep(SETTINGS["late_seconds"] if "late_write" in faults else 0.0)  # nothing late is still to come
+        time.sleep(
+            SETTINGS["late_seconds"] if "late_write" in faults else 0.0
+        )  # nothing late is still to come
         writes = [password for password in self._target.passwords(user[0]) if password in (old, new)]
         told = f"{number} {faults} {writes} old {before['status']} new {after['status']}"
         with self._lock:
@@ -134,13 +136,13 @@ class Races:
         """One or two faults for the user's next requests; now and then a throttling that concerns all."""
         faults = luck.sample(FAULTS, luck.randint(1, 2))
         for fault in faults:
-            self._target.do(lambda s, f=fault: s.next(f, method="PUT", path=user_id))
+            self._target.fault(fault, user_id)
         if luck.random() < 0.3:
             fault = luck.choice(ON_READS)
-            self._target.do(lambda s: s.next(fault, method="GET", path=user_id))
+            self._target.fault(fault, user_id, "GET")
         if luck.random() < 0.04:
             faults.append("throttled_1")
-            self._target.do(lambda s: s.next("throttled_1", path=user_id))
+            self._target.fault("throttled_1", user_id, "*")
         return faults
 
 

@@ -1,4 +1,4 @@
-"""A target that answers whatever bytes a test wants, over a socket; it holds passwords only where it says so."""
+"""A target that answers whatever bytes a test wants, over a socket."""
 
 import asyncio
 import json
@@ -31,7 +31,9 @@ Behaviour = Callable[[Asked], bytes | None]
 """The bytes to answer before the connection is closed; None keeps silent."""
 
 
-def reply(status: int, body: bytes, *headers: str, kind: str = "application/json", length: int | None = None) -> bytes:
+def reply(
+    status: int, body: bytes, *headers: str, kind: str = "application/json", length: int | None = None
+) -> bytes:
     """An HTTP answer; ``length`` is the Content-Length to claim, -1 claims none."""
     lines = [f"HTTP/1.1 {status} Whatever", "Connection: close"]
     if kind:
@@ -56,6 +58,11 @@ class RawUser:
             "active": True,
             "meta": {"resourceType": "User", "version": str(self.version)},
         }
+
+
+def always(answer: bytes | None) -> Behaviour:
+    """The same answer to everything; None keeps silent."""
+    return lambda asked: answer
 
 
 class RawTarget:
@@ -144,6 +151,15 @@ class RawTarget:
         user = self.user(asked.user)
         user.version += 1
         user.passwords.append(json.loads(asked.body)["password"])
+
+    def stored_but(self, answer: bytes) -> Behaviour:
+        """Execute a write, and answer with ``answer`` all the same."""
+
+        def behave(asked: Asked) -> bytes:
+            self.store(asked)
+            return answer
+
+        return behave
 
     def good_write(self, asked: Asked) -> bytes:
         """Execute it and answer with the user."""

@@ -3,11 +3,12 @@
 import json
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 from passferry.simulator import Settings
 from process.harness import Client, StandIn, call, genesys, home, until
-from process.raw_target import Asked, RawTarget, reply
+from process.raw_target import Asked, RawTarget, always, reply
 
 HTML = b"<html><body><h1>It works!</h1></body></html>"
 QUICK = {"PASSFERRY_ORGS_DEFAULT_REQUEST_TIMEOUT": "0.5", "PASSFERRY_VERIFIER": "false"}
@@ -46,21 +47,23 @@ def test_no_senseless_answer_is_taken_for_success_and_no_change_is_lost(tmp_path
         cases: dict[str, str] = {}
         for name, answer in {**SENSELESS, **ONLY_READS}.items():
             cases[f"read: {name}"] = user = str(uuid.uuid4())
-            target.reads[user] = lambda _, a=answer: a
+            target.reads[user] = always(answer)
         for name, answer in SENSELESS.items():
             cases[f"write: {name}"] = user = str(uuid.uuid4())
-            target.writes[user] = lambda _, a=answer: a
+            target.writes[user] = always(answer)
             cases[f"write executed: {name}"] = user = str(uuid.uuid4())
-            target.writes[user] = lambda asked, a=answer: target.store(asked) or a  # type: ignore[func-returns-value]
+            target.writes[user] = target.stored_but(answer)
         for way, behaviours in (("read", target.reads), ("write", target.writes)):
             cases[f"{way}: silence"] = user = str(uuid.uuid4())
-            behaviours[user] = lambda _: None
+            behaviours[user] = always(None)
         gateway = place.serve()
         client, operator = Client(gateway.url, place.key()), place.key("operator", "--role", "operator")
         changes = {name: client.later(user, "Senseless-Pass-1!") for name, user in cases.items()}
 
         def tried_twice() -> bool:
-            kinds = ((name, user, "GET" if name.startswith("read") else "PUT") for name, user in cases.items())
+            kinds = (
+                (name, user, "GET" if name.startswith("read") else "PUT") for name, user in cases.items()
+            )
             return all(target.count(user, method) >= 2 for _, user, method in kinds)
 
         until(tried_twice, 60, "two tries of each")
@@ -83,7 +86,7 @@ def test_200_without_a_body_is_success(tmp_path: Path) -> None:
         for status in (200, 204):
             user = str(uuid.uuid4())
             answer = reply(status, b"", kind="", length=0 if status == 200 else -1)
-            target.writes[user] = lambda asked, a=answer: target.store(asked) or a  # type: ignore[func-returns-value]
+            target.writes[user] = target.stored_but(answer)
             done = client.send(user, "Empty-Pass-1!")
             assert (done.status, done.json["status"]) == (200, "applied")
             assert target.user(user).passwords == ["Empty-Pass-1!"]
@@ -122,31 +125,35 @@ def test_what_waits_while_the_target_is_away_is_delivered_when_it_is_back(tmp_pa
 
 def test_an_org_whose_client_is_refused_pauses_and_resumes_by_itself(tmp_path: Path) -> None:
     """invalid_client stops all sending but one probe at a time; once mended, everything is delivered."""
-    with StandIn(Settings.calm(rate=100_000, disabled_clients=["simulator"]), users=20) as target:
-        with home(tmp_path, target.settings(), **QUICK) as place:
-            gateway = place.serve()
-            client = Client(gateway.url, place.key())
-            users = [user for user, _ in target.active_users()[:5]]
-            changes = [client.later(user, "Paused-Pass-1!") for user in users]
-            until(lambda: gateway.events("org.paused"), 20, "the pause")
-            assert gateway.events("org.paused")[0]["code"] == "invalid_client"
-            began = time.monotonic()
-            answer = client.send(users[0], "Paused-Pass-2!")
-            assert answer.status == 202
-            assert time.monotonic() - began < 10  # at once: nothing can happen within the wait
-            requests = target.do(lambda s: s.stats()["tokenRequests"])
-            assert requests <= 4
-            target.do(lambda s: s.set(disabled_clients=[]))
-            for change in changes[1:]:
-                assert client.ends(change, seconds=45)["status"] == "applied"
-            assert client.ends(answer.json["changeId"])["status"] == "applied"
-            assert target.passwords(users[0]) == ["Paused-Pass-2!"]
-            assert len(gateway.events("org.resumed")) == 1
+    refusing = Settings.calm(rate=100_000, disabled_clients=["simulator"])
+    with StandIn(refusing, users=20) as target, home(tmp_path, target.settings(), **QUICK) as place:
+        gateway = place.serve()
+        client = Client(gateway.url, place.key())
+        users = [user for user, _ in target.active_users()[:5]]
+        changes = [client.later(user, "Paused-Pass-1!") for user in users]
+        until(lambda: gateway.events("org.paused"), 20, "the pause")
+        assert gateway.events("org.paused")[0]["code"] == "invalid_client"
+        began = time.monotonic()
+        answer = client.send(users[0], "Paused-Pass-2!")
+        assert answer.status == 202
+        assert time.monotonic() - began < 10  # at once: nothing can happen within the wait
+        requests = target.do(lambda s: s.stats()["tokenRequests"])
+        assert requests <= 4
+        target.do(lambda s: s.set(disabled_clients=[]))
+        for change in changes[1:]:
+            assert client.ends(change, seconds=45)["status"] == "applied"
+        assert client.ends(answer.json["changeId"])["status"] == "applied"
+        assert target.passwords(users[0]) == ["Paused-Pass-2!"]
+        assert len(gateway.events("org.resumed")) == 1
 
 
 def test_a_redirect_is_never_followed(tmp_path: Path) -> None:
     """Neither password nor token reaches the place that a target points to."""
-    with RawTarget() as elsewhere, RawTarget() as target, home(tmp_path, genesys(target.url), **FAST) as place:
+    with (
+        RawTarget() as elsewhere,
+        RawTarget() as target,
+        home(tmp_path, genesys(target.url), **FAST) as place,
+    ):
         client = Client(place.serve().url, place.key())
         users: dict[int, str] = {}
         for status in (301, 302, 303, 307, 308):
@@ -159,5 +166,5 @@ def test_a_redirect_is_never_followed(tmp_path: Path) -> None:
             client.later(user, "Redirect-Pass-1!")
         for status, user in users.items():
             method = "GET" if status == 307 else "PUT"
-            until(lambda u=user, m=method: target.count(u, m) >= 1, 20, f"{status}")  # type: ignore[misc]
+            until(partial(target.count, user, method), 20, f"{status}")
         assert elsewhere.asked == []

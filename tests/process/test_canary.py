@@ -7,6 +7,7 @@ import socket
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -78,20 +79,45 @@ class Scene:
 def hostile_answer(status: int, asked: Asked) -> bytes:
     """An answer that repeats what was asked in its reason, headers, code, ids and texts."""
     sent = json.loads(asked.body)["password"] if asked.method == "PUT" else asked.head.decode("latin-1")
-    texts = ("code", "scimType", "message", "detail", "contextId", "error", "error_description", "description")
-    body: dict[str, Any] = {name: sent for name in texts}
-    body |= {"meta": {"version": sent}, "errors": [sent], "access_token": sent, "received": asked.head.decode("latin-1")}
+    texts = (
+        "code",
+        "scimType",
+        "message",
+        "detail",
+        "contextId",
+        "error",
+        "error_description",
+        "description",
+    )
+    body: dict[str, Any] = dict.fromkeys(texts, sent)
+    body |= {
+        "meta": {"version": sent},
+        "errors": [sent],
+        "access_token": sent,
+        "received": asked.head.decode("latin-1"),
+    }
     line = quote(sent)
-    names = ("ININ-Correlation-Id", "ETag", "Retry-After", "Location", "WWW-Authenticate", "inin-ratelimit-count")
+    names = (
+        "ININ-Correlation-Id",
+        "ETag",
+        "Retry-After",
+        "Location",
+        "WWW-Authenticate",
+        "inin-ratelimit-count",
+    )
     return reply(status, json.dumps(body).encode(), *(f"{name}: {line}" for name in names))
 
 
 def hostile_authorization(asked: Asked) -> bytes:
     """A token endpoint that repeats the credentials."""
-    line = next(line for line in asked.head.decode("latin-1").split("\r\n") if line.lower().startswith("auth"))
+    line = next(
+        line for line in asked.head.decode("latin-1").split("\r\n") if line.lower().startswith("auth")
+    )
     clear = base64.b64decode(line.split()[-1]).decode()
     body = {"error": clear, "error_description": clear, "description": line, "code": clear}
-    return reply(401, json.dumps(body).encode(), f"WWW-Authenticate: {clear}", f"ININ-Correlation-Id: {clear}")
+    return reply(
+        401, json.dumps(body).encode(), f"WWW-Authenticate: {clear}", f"ININ-Correlation-Id: {clear}"
+    )
 
 
 @pytest.mark.parametrize("form", list(forms(CANARY)))
@@ -134,7 +160,9 @@ def test_no_password_is_anywhere_but_sealed_and_at_the_target(tmp_path: Path) ->
             assert scene.leaks() == []
             audit = scene.command("audit", "audit", "verify")
             assert audit.code == 0
-            assert CANARY in [password for user, _ in target.active_users() for password in target.passwords(user)]
+            assert CANARY in [
+                password for user, _ in target.active_users() for password in target.passwords(user)
+            ]
 
 
 def good_and_refused(scene: Scene) -> None:
@@ -154,11 +182,19 @@ def good_and_refused(scene: Scene) -> None:
     assert (refused.status, refused.json["code"]) == (502, "password.too.short")
     target.do(lambda s: s.set(minimum_length=8))
     assert trail.answer("unknown", client.send("nobody@example.com", CANARY)).status == 502
-    faults = ("lost_answer", "reset_after", "reset_before", "gateway_timeout", "bad_gateway", "slow", "empty_body")
+    faults = (
+        "lost_answer",
+        "reset_after",
+        "reset_before",
+        "gateway_timeout",
+        "bad_gateway",
+        "slow",
+        "empty_body",
+    )
     changes = []
     for number, fault in enumerate((*faults, "error_without_code", "server_error", "edited_between"), 3):
         user = scene.user(number)[0]
-        target.do(lambda s, f=fault, u=user: s.next(f, method="PUT", path=u))
+        target.fault(fault, user)
         changes.append(client.later(user, CANARY))
     for change in changes:
         ended = client.ends(change)
@@ -175,11 +211,15 @@ def at_a_hostile_target(scene: Scene) -> None:
     resume = call("POST", f"{scene.gateway.url}/orgs/echo/resume", key=scene.operator)
     assert resume.status == 200
     for status, user in users.items():
-        scene.hostile.writes[user] = lambda asked, s=status: hostile_answer(s, asked)
+        scene.hostile.writes[user] = partial(hostile_answer, status)
         body = {"userId": user, "password": CANARY}
         headers = {"Prefer": "wait=2" if status < 429 else "respond-async"}
         trail.answer(f"hostile {status}", call("POST", url, key=scene.key, body=body, headers=headers))
-    until(lambda: sum(scene.hostile.count(user, "PUT") > 0 for user in users.values()) > 10, 40, "hostile answers")
+    until(
+        lambda: sum(scene.hostile.count(user, "PUT") > 0 for user in users.values()) > 10,
+        40,
+        "hostile answers",
+    )
     reader = str(uuid.uuid4())
     scene.hostile.reads[reader] = lambda asked: hostile_answer(400, asked)
     body = {"userId": reader, "password": CANARY}
@@ -259,8 +299,8 @@ def odd_requests(scene: Scene) -> None:
         answer = call("POST", f"{url}/sync/password", key=key, body=body, headers=headers)
         assert 400 <= scene.trail.answer(name, answer).status < 500, (name, answer)
     for path in (f"/{quote(CANARY)}", f"/changes/{quote(CANARY)}", f"/orgs/{quote(CANARY)}/sync/password"):
-        for method, body in (("GET", None), ("POST", good)):
-            answer = call(method, url + path, key=key, body=body)
+        for method, sent in (("GET", None), ("POST", good)):
+            answer = call(method, url + path, key=key, body=sent)
             assert 400 <= scene.trail.answer(f"{method} {path[:9]}", answer).status < 500, path
     scene.trail.seen += [
         ("no http", raw_exchange(url, CANARY.encode() + b"\r\n\r\n")),

@@ -44,7 +44,9 @@ def provider() -> Iterator[tuple[str, Any]]:
     storage = AsyncInMemoryStorage()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(Application(storage, load_default_provider()), log_level="error", lifespan="off")
+        config = uvicorn.Config(
+            Application(storage, load_default_provider()), log_level="error", lifespan="off"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
