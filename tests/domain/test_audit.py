@@ -96,6 +96,14 @@ def test_a_chain_belongs_to_its_org_and_key(found: list[Record]) -> None:
     assert not verify_link(b"x" * 32, GENESIS, "default", 1, found[0], links[0][1])
 
 
+@given(chains, records)
+def test_a_link_of_another_history_does_not_fit(found: list[Record], other: Record) -> None:
+    """Two pasts cannot be mixed: a link covers all that came before it, not its own record alone."""
+    links, forked = chain(found), chain([other, *found[1:]])
+    if other != found[0]:
+        assert not holds([links[0], *forked[1:]], head_of(forked))
+
+
 @given(records, records)
 def test_two_records_never_have_the_same_bytes(one: Record, two: Record) -> None:
     """What the MAC covers tells any two records, places and orgs apart."""

@@ -259,6 +259,15 @@ def test_others_who_spend_the_same_quota_are_respected() -> None:
     assert pacer.ready_at(39.0) <= 39.0
 
 
+def test_requests_under_way_count_as_spent() -> None:
+    """What the target had not counted when it answered will be counted: the last slots are not given twice."""
+    pacer = Pacer(300, 0.0)
+    pacer.stated(0.5, 297, 300, 38.0, 2)
+    assert pacer.ready_at(0.5) <= 0.5
+    pacer.sent(0.5)
+    assert pacer.ready_at(0.6) >= 38.5
+
+
 @pytest.mark.parametrize(
     ("count", "allowed", "reset"),
     [(1, 0, 60.0), (-1, 300, 60.0), (1, 300, -1.0), (1, 300, 1e9), (1, 300, math.nan)],
