@@ -260,7 +260,7 @@ def test_others_who_spend_the_same_quota_are_respected() -> None:
 
 
 def test_requests_under_way_count_as_spent() -> None:
-    """What the target had not counted when it answered will be counted: the last slots are not given twice."""
+    """What the target had not counted when it answered will be: the last slots are not given twice."""
     pacer = Pacer(300, 0.0)
     pacer.stated(0.5, 297, 300, 38.0, 2)
     assert pacer.ready_at(0.5) <= 0.5
