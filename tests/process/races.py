@@ -123,7 +123,7 @@ class Races:
                 self.figures.out_of_order.append(told)
 
     def _hurried(self, change_id: str) -> dict[str, Any]:
-        """The change when it has ended. An operator shortens the waits between tries; doubt takes its time."""
+        """The change when it has ended. An operator shortens the waits between tries, not the doubt."""
         end = time.monotonic() + 90
         while True:
             change = self._client.change(change_id)
