@@ -31,7 +31,9 @@ def test_a_password_is_found_in_foreign_text_however_it_is_coded(echo: str) -> N
     assert Password(TEXT).within(f"v1-{echo}.2")
 
 
-@pytest.mark.parametrize("text", ["", "12", "W/abc", "8bd68f2b-3f67-4db8-8f79-f3478837b3b5", TEXT[:-1], TEXT.lower()])
+@pytest.mark.parametrize(
+    "text", ["", "12", "W/abc", "8bd68f2b-3f67-4db8-8f79-f3478837b3b5", TEXT[:-1], TEXT.lower()]
+)
 def test_other_text_does_not_hold_the_password(text: str) -> None:
     """Ids and versions that have nothing to do with the password are kept."""
     assert not Password(TEXT).within(text)
