@@ -236,6 +236,7 @@ def commands(scene: Scene) -> None:
     assert scene.command("check", "check").code == 0
     assert scene.command("check refused", "check", "--json", stdin=REFUSED).code == 1
     assert scene.command("check bytes", "check", stdin=CANARY + "\0").code == 1
+    assert scene.command("as argument", "push", name, CANARY).code == 2
     assert scene.command("as option", "push", name, f"--password={CANARY}").code == 2
     scene.command("list", "changes", "list", "--json", stdin="")
 

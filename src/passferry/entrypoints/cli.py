@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from passferry.entrypoints import cli_audit, cli_changes, cli_orgs
-from passferry.entrypoints.cli_io import Code, fail, print_json, read_password, reference
+from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
 from passferry.entrypoints.cli_state import Config, Json, open_desk, run, settings_from, the_org
 
@@ -224,10 +224,10 @@ def simulate(
 # --- passwords -------------------------------------------------------------------------------
 
 
-app.command(short_help="Send one new password to a running gateway.")(push)
+app.command(cls=NoMoreArguments, short_help="Send one new password to a running gateway.")(push)
 
 
-@app.command(short_help="Say whether a password meets the policy.")
+@app.command(cls=NoMoreArguments, short_help="Say whether a password meets the policy.")
 def check(
     user: Annotated[
         str | None, typer.Option("--user", metavar="USER", help="The password must not contain this name.")
@@ -276,7 +276,7 @@ def _rules(settings: "Settings", org: str | None) -> "Rules":
     return Rules()
 
 
-@app.command(short_help="Say whether a password is the one last delivered.")
+@app.command(cls=NoMoreArguments, short_help="Say whether a password is the one last delivered.")
 def verify(
     user: Annotated[
         str, typer.Argument(metavar="USER", help="The target's id of the user, or an email (its userName).")

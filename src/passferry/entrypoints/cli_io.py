@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from passferry.domain.change import Reference
@@ -200,3 +201,19 @@ def reference(user: str) -> "Reference":
     from passferry.domain.change import Reference
 
     return Reference("userName" if "@" in user else "id", user)
+
+
+class NoMoreArguments(TyperCommand):
+    """A command that takes a password, but never as an argument: what should not be there is not repeated."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click; an argument too many ends the command with its usage, and without its text."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            fail(
+                "there are more arguments than this command takes",
+                "a password is never an argument: give it at the prompt, on standard input or as --password-file",
+                Code.USAGE,
+            )
+        return rest
