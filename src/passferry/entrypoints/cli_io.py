@@ -213,7 +213,7 @@ class NoMoreArguments(TyperCommand):
         if ctx.args and not ctx.resilient_parsing:
             fail(
                 "there are more arguments than this command takes",
-                "a password is never an argument: give it at the prompt, on standard input or as --password-file",
+                "a password is no argument: give it at the prompt, on standard input or as --password-file",
                 Code.USAGE,
             )
         return rest
