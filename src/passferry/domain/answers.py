@@ -27,6 +27,9 @@ LONGEST_WAIT = 7 * 86400.0
 _NEVER_PROCESSED = frozenset({407, 421, 425})
 """Statuses by which a proxy or connection says that the request did not reach what it was meant for."""
 
+_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
+_ERROR_MEMBERS = frozenset({"code", "contextId", "scimType"})
+
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _UNTIL = re.compile(
     r"cannot be changed until ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?Z"
@@ -107,12 +110,22 @@ def _written(answer: Answer, password: Password) -> Outcome:
     body = answer.members()
     if body is None and answer.body != b"" and answer.body is not None:
         return unusable(answer, write=True)  # a proxy's page: who knows whether the target was asked
+    if answer.status == 202 or _is_error(body or {}):
+        return unusable(answer, write=True)  # 202 is no promise that it will be done (RFC 9110 §15.3.3)
     meta = (body or {}).get("meta")
     stated = meta.get("version") if isinstance(meta, dict) else None
     version = bare_version(answer.headers.get("etag")) or bare_version(stated)
     if version is not None and password.within(version):
         version = None
     return Outcome(Kind.APPLIED, correlation_id=_correlation(answer, password), version=version)
+
+
+def _is_error(body: Mapping[str, Any]) -> bool:
+    """Whether it is one of the two error shapes, which some gateways send under a status of success."""
+    if any(name.lower() == "id" for name in body):
+        return False  # a user, whatever else it has
+    schemas = body.get("schemas")
+    return not body.keys().isdisjoint(_ERROR_MEMBERS) or (isinstance(schemas, list) and _ERROR in schemas)
 
 
 def _classify(answer: Answer, now: float | None, password: Password | None, *, write: bool) -> Outcome:
