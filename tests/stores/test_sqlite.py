@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,3 +226,21 @@ def test_a_second_gateway_is_told_who_is_first(tmp_path: Path) -> None:
         assert caught.value.hint
     with only_one(tmp_path):
         assert (tmp_path / "serve.lock").read_text() == str(os.getpid())
+
+
+def test_a_reader_elsewhere_does_not_hold_up_accepting(bench: Bench, tmp_path: Path) -> None:
+    """Emptying the write-ahead log gives way at once, and is done the next time."""
+
+    async def body() -> None:
+        await bench.accepted()
+        with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM changes").fetchall()
+            await bench.accepted(password="two")
+            started = time.monotonic()
+            await database_of(bench).checkpoint()
+            assert time.monotonic() - started < 2.0
+        await database_of(bench).checkpoint()
+        assert (tmp_path / "test.db-wal").stat().st_size == 0
+
+    run(body)

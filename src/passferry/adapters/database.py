@@ -24,6 +24,7 @@ from passferry.ports import StoreBusy, StoreFull, StoreLost
 T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
+CHECKPOINT_BUSY_MS = 250
 
 
 class NewerDatabase(Exception):
@@ -84,7 +85,12 @@ class Database:
         def work(connection: Connection) -> None:
             raw = connection.connection.driver_connection
             assert raw is not None  # noqa: S101  # a live connection has one
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            # A long reader elsewhere would hold it up, and with it every accept: then the next one does it.
+            raw.execute(f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_MS}")
+            try:
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
         def outside() -> None:
             with self._engine.connect() as connection:

@@ -95,14 +95,21 @@ async def _keep_house(gateway: Gateway) -> None:
     """Log the heads of the audit chains, so that they are known elsewhere; empty the log of the database."""
     logged: dict[str, str] = {}
     while True:
-        for org, head in (await gateway.stores.lookup.heads()).items():
-            if logged.get(org) != str(head):
-                log.info("audit.head", org=org, head=str(head))
-                logged[org] = str(head)
-        for reason in gateway.unready():
-            log.warning("not.ready", reason=reason)
-        await gateway.stores.database.checkpoint()
+        try:
+            await _house_round(gateway, logged)
+        except Exception as error:  # noqa: BLE001  # a full disk or a locked database passes; the next round looks again
+            log.error("housekeeping.failed", kind=type(error).__name__)
         await asyncio.sleep(HEADS_EVERY)
+
+
+async def _house_round(gateway: Gateway, logged: dict[str, str]) -> None:
+    for org, head in (await gateway.stores.lookup.heads()).items():
+        if logged.get(org) != str(head):
+            log.info("audit.head", org=org, head=str(head))
+            logged[org] = str(head)
+    for reason in gateway.unready():
+        log.warning("not.ready", reason=reason)
+    await gateway.stores.database.checkpoint()
 
 
 def _die(reason: str) -> None:
