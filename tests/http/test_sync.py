@@ -11,6 +11,7 @@ from http_fakes import GOOD, USER, World, change
 from passferry.accept import NotAccepted
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.entrypoints.http_answers import NOT_ACCEPTED
+from passferry.ports import StoreBusy
 
 APPLIED = change("x", state=State.APPLIED, evidence=Evidence.CONFIRMED)
 
@@ -44,6 +45,18 @@ def test_a_pending_change_is_answered_with_202_and_its_place() -> None:
         "changeId": "c1",
         "status": "pending",
     }
+
+
+def test_a_store_that_fails_after_the_accept_does_not_unsay_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is committed: 202 with its id, though nobody could look what became of it."""
+    world = World()
+
+    async def locked(change_id: str, seconds: float) -> None:
+        raise StoreBusy("the database is locked by another program")
+
+    monkeypatch.setattr(world.accept, "wait", locked)
+    answer = world.sync()
+    assert (answer.status_code, answer.json()["changeId"]) == (202, "c1")
 
 
 @pytest.mark.parametrize(

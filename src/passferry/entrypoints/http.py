@@ -1,5 +1,6 @@
 """The gateway's HTTP routes (docs/http-api.md): prove who calls, parse, hand over, answer."""
 
+import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,7 +159,8 @@ class _Gateway:
         change = (await self._parts.accept.accept(caller, request)).change
         exchange.change_id = change.id
         if change.state in _WAITING and preference.wait > 0:
-            change = await self._parts.accept.wait(change.id, preference.wait)
+            with contextlib.suppress(StoreFull):  # it is committed; only the look at it failed
+                change = await self._parts.accept.wait(change.id, preference.wait)
         answer = answers.of_change(change)
         applied = preference.applied(answer.status)
         if applied:
