@@ -178,3 +178,22 @@ def test_the_clock_is_confirmed_by_an_answers_date(off: int, right: bool) -> Non
         assert it.clock_confirmed_at == (50.0 if right else None)
 
     run(body())
+
+
+def test_a_clock_that_is_set_after_it_was_confirmed_is_not_right_any_more() -> None:
+    """A jump of days must not end what was accepted minutes ago; the next answer tells which is right."""
+
+    async def body() -> None:
+        it = gate()
+        assert not it.clock_is_right()
+        it.seen({"date": formatdate(EPOCH, usegmt=True)})
+        await asyncio.sleep(86400.0)
+        assert it.clock_is_right()
+        clock = it._clock
+        jumped = EPOCH + 5 * 86400.0
+        clock.now = lambda: jumped  # type: ignore[method-assign]
+        assert not it.clock_is_right()
+        it.seen({"date": formatdate(jumped, usegmt=True)})
+        assert it.clock_is_right()
+
+    run(body())

@@ -26,7 +26,7 @@ def test_a_refused_client_pauses_the_org_at_once(code: str) -> None:
     assert health.outcome(down(code), "a", 0.0) == code
 
 
-@pytest.mark.parametrize("code", ["missing.any.permissions", "missing.permissions", "not.authorized"])
+@pytest.mark.parametrize("code", ["missing.any.permissions", "authz.policy.denied", "not.authorized"])
 def test_a_missing_permission_pauses_when_two_users_meet_it(code: str) -> None:
     """One user may be special, however often; two different ones are the org."""
     health = OrgHealth()

@@ -254,7 +254,9 @@ class Gateway:
     async def set_paused(self, org: str, paused: bool, actor: str) -> None:
         """An operator pauses or resumes ``org``; resuming also forgets a wait that the target asked for."""
         delivery = self.deliveries.get(org)
-        await self.stores.delivery.set_org(org, OPERATOR if paused else None, 0.0, actor, self.clock.now())
+        await self.stores.delivery.set_org(
+            org, OPERATOR if paused else None, None if paused else 0.0, actor, self.clock.now()
+        )
         if delivery is not None and not paused:
             delivery.gate.resume()
         self.notices.accepted(org)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import Kind, Limits, Next, Outcome, decide
+from passferry.domain.outcome import AFTER, Kind, Limits, Next, Outcome, decide
 from passferry.domain.password import Password
 from passferry.domain.scim import User
 from passferry.gate import WRITE, GateClosed, PacedGate
@@ -39,9 +39,10 @@ CONCURRENCY = 64
 INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 INACTIVE_KEPT = 3600.0
-AFTER = "after "
-"""Marks a version read before a write whose answer stated none."""
-EXPIRE_EVERY = 30.0
+UNFOUND = CONCURRENCY // 4
+"""Changes that may wait for the list of inactive users; it can take minutes, and others must go on."""
+LOOKUP_WAIT = 30.0
+LOOK_AFTER_EVERY = 30.0
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
@@ -74,7 +75,10 @@ class Delivery:
         self._inactive: dict[str, str] = {}
         self._inactive_at: float | None = None
         self._inactive_lock = asyncio.Lock()
-        self._expired_at = float("-inf")
+        self._unfound = 0  # changes that wait for the list of inactive users
+        self._looked_after_at = float("-inf")
+        self._noting = self._noted = 0
+        self._blocked_until = 0.0
         self._stopping = False
         self.health = OrgHealth()
         self.started = tools.clock.monotonic()
@@ -102,6 +106,7 @@ class Delivery:
         state = await t.store.take(self.org)
         now, mono = t.clock.now(), t.clock.monotonic()
         recovered = await t.store.recover(self.org, now, t.limits.doubt)
+        self._blocked_until = state.blocked_until
         t.gate.pacer.block(mono + min(max(0.0, state.blocked_until - now), 7 * 86400.0))
         sent = await t.store.requests_since(self.org, now - RECENT)
         t.gate.pacer.sent_before(mono - max(0.0, now - at) for at in sent)
@@ -133,12 +138,14 @@ class Delivery:
         t = self._t
         t.notices.owner(self.org).clear()
         now, mono = t.clock.now(), t.clock.monotonic()
+        noted = self._noted
         state = await t.store.org_state(self.org)
-        self.health.told(state.paused, mono)
-        if mono - self._expired_at >= EXPIRE_EVERY and t.gate.clock_confirmed_at is not None:
-            self._expired_at = mono
-            while await t.store.expire(self.org, now):
-                t.notices.wake_all()
+        if not self._noting and noted == self._noted:  # else it may be older than what we know
+            self.health.told(state.paused, mono)
+        if self._blocked_until > 0.0 and state.blocked_until == 0.0:
+            t.gate.resume()  # an operator resumed the org from another process
+        self._blocked_until = state.blocked_until
+        await self._look_after(now, mono)
         room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
         if room <= 0:
             return
@@ -154,6 +161,19 @@ class Delivery:
             users.add(change.user.key)
             room -= 1
             self._start(change)
+
+    async def _look_after(self, now: float, mono: float) -> None:
+        """Now and then: end what is too old, and take up again what a defect left half done."""
+        t = self._t
+        if mono - self._looked_after_at < LOOK_AFTER_EVERY:
+            return
+        self._looked_after_at = mono
+        busy = [change.id for change in self._tasks.values()]  # none is added while we wait
+        left = await t.store.recover(self.org, now, t.limits.doubt, busy)
+        if left:
+            log.error("delivery.taken_up_again", org=self.org, changes=left)
+        while t.gate.clock_is_right() and await t.store.expire(self.org, now):
+            t.notices.wake_all()
 
     def _start(self, change: Change) -> None:
         task = asyncio.create_task(self._bring(change))
@@ -267,7 +287,7 @@ class Delivery:
                 hashing.cancel()
         if nxt.evidence is Evidence.INFERRED:
             outcome = replace(outcome, version=user.version)
-        elif nxt.state is State.APPLIED and outcome.version is None and user.version is not None:
+        elif nxt.state is State.APPLIED and outcome.version in (None, user.version) and user.version:
             outcome = replace(outcome, version=AFTER + user.version)
         await self._settle_as(begun, outcome, nxt, verifier)
 
@@ -289,7 +309,14 @@ class Delivery:
         if isinstance(found, Outcome):
             return found
         if found is None:
-            inactive = await self._inactive_users()
+            if self._unfound >= UNFOUND:
+                wait = LOOKUP_WAIT * (1.0 + self._t.random())
+                return Outcome(Kind.THROTTLED, "user.lookup", retry_after=wait)
+            self._unfound += 1
+            try:
+                inactive = await self._inactive_users()
+            finally:
+                self._unfound -= 1
             if isinstance(inactive, Outcome):
                 return inactive
             known = change.user.value.casefold() in inactive
@@ -387,18 +414,25 @@ class Delivery:
     async def _heed(self, change: Change, outcome: Outcome) -> None:
         """What an outcome says about the org as a whole."""
         t = self._t
-        now, mono = t.clock.now(), t.clock.monotonic()
+        now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
         if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
             t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
-            await t.store.set_org(self.org, self.health.paused, until, "delivery", now)
-            t.notices.wake_all()
         before = self.health.paused
         after = self.health.outcome(outcome, change.user.key, mono)
-        if after != before:
-            await t.store.set_org(self.org, after, 0.0, "delivery", now)
-            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+        if until or after != before:
+            await self._note_health(before, after, until, now)
             t.notices.wake_all()
+        if after != before:
+            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+
+    async def _note_health(self, before: str | None, after: str | None, until: float, now: float) -> None:
+        self._noting += 1
+        try:
+            await self._t.store.note_health(self.org, before, after, until, now)
+        finally:
+            self._noting -= 1
+            self._noted += 1
 
 
 def unmoved(delivered: str | None, now: str) -> bool:

@@ -39,6 +39,7 @@ class PacedGate:
         self._closed = False
         self.requests = 0
         self.clock_confirmed_at: float | None = None  # monotonic
+        self._clock_offset = 0.0  # of the wall clock from the monotonic one, when it was confirmed
 
     async def slot(self, priority: int) -> None:
         """See the port. Raises ``GateClosed``."""
@@ -67,6 +68,14 @@ class PacedGate:
         at = http_date(headers.get("date", ""))
         if at is not None and abs(at - self._clock.now()) <= CLOCK_TRUST:
             self.clock_confirmed_at = self._clock.monotonic()
+            self._clock_offset = self._clock.now() - self.clock_confirmed_at
+
+    def clock_is_right(self) -> bool:
+        """Whether an answer confirmed our clock, and it has not been set to another time since."""
+        if self.clock_confirmed_at is None:
+            return False
+        offset = self._clock.now() - self._clock.monotonic()
+        return abs(offset - self._clock_offset) <= CLOCK_TRUST
 
     def block(self, seconds: float, *, learn: bool = True) -> None:
         """The target asked to wait; ``learn``: because of these requests, and not of others."""

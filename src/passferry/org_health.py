@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 from passferry.domain.change import Change
-from passferry.domain.outcome import Kind, Outcome
+from passferry.domain.outcome import WHOLE_ORG, Kind, Outcome
 
 OPERATOR = "operator"
 FIRST_PROBE = 15.0
 LONGEST_PROBE = 900.0
-_PER_USER = ("missing.any.permissions", "missing.permissions", "not.authorized")
-"""Codes that may concern one user only: the org is down when two different users meet them."""
 _SAYS_NOTHING = (Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.UNAUTHORIZED)
 
 
@@ -66,8 +64,8 @@ class OrgHealth:
 
     def _down(self, code: str, user: str, mono: float) -> None:
         self._forbidden.add(user)
-        if self.paused is None and code in _PER_USER and len(self._forbidden) < 2:
-            return
+        if self.paused is None and code not in WHOLE_ORG and len(self._forbidden) < 2:
+            return  # it may concern this user only: the org is down when two different users meet it
         self.paused = code
         self._postpone(user, mono)
 

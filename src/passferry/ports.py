@@ -207,12 +207,23 @@ class DeliveryStore(Protocol):
         """When requests to the org's target were sent after ``since``, at the latest, as far as is known."""
 
     async def set_org(
-        self, org: str, paused: str | None, blocked_until: float, actor: str, now: float
+        self, org: str, paused: str | None, blocked_until: float | None, actor: str, now: float
     ) -> None:
-        """Pause, resume or block an org, with its audit record when the pause changed."""
+        """An operator pauses or resumes an org, with its audit record when the pause changed.
 
-    async def recover(self, org: str, now: float, block: float) -> int:
-        """Put changes whose intent was left unfinished by a dead owner back in line; how many.
+        ``blocked_until`` None leaves the target's wait as it is.
+        """
+
+    async def note_health(
+        self, org: str, was: str | None, paused: str | None, blocked_until: float, now: float
+    ) -> None:
+        """What delivery found out: pause or resume an org that stands as it ``was``, never against a person.
+
+        The target's wait becomes ``blocked_until`` where that is later; 0.0 leaves it.
+        """
+
+    async def recover(self, org: str, now: float, block: float, busy: Sequence[str] = ()) -> int:
+        """Put changes whose intent was left unfinished back in line, but for the ids in ``busy``; how many.
 
         ``block`` seconds after its intent a change may be tried again, its outcome being in doubt.
         """

@@ -42,9 +42,19 @@ def test_success_is_confirmed() -> None:
 def test_waiting_is_no_attempt(kind: Kind) -> None:
     """Quota, Retry-After, a paused org, and a user who is not there use up no attempt, however often."""
     tired = replace(CHANGE, attempts=LIMITS.attempts + 5)
-    nxt = after(Outcome(kind, "some.code", retry_after=5.0), tired)
+    nxt = after(Outcome(kind, "invalid_client", retry_after=5.0), tired)
     assert not nxt.counts
-    assert code(nxt) == "some.code"
+    assert code(nxt) == "invalid_client"
+
+
+@pytest.mark.parametrize("refusal", ["missing.any.permissions", "authz.policy.denied", "not.authorized"])
+def test_what_may_be_forbidden_for_one_user_only_is_asked_ever_less_often(refusal: str) -> None:
+    """An administrator whom nobody may edit does not eat the quota of everybody else."""
+    first = after(Outcome(Kind.ORG_DOWN, refusal))
+    assert first.counts
+    later = after(Outcome(Kind.ORG_DOWN, refusal), replace(CHANGE, attempts=20))
+    assert later.at is not None
+    assert later.at - NOW >= LIMITS.longest_backoff / 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from passferry.adapters import store_deliver
 from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.ports import Delivered, OrgState
@@ -501,6 +502,54 @@ def test_a_pause_and_a_wait_outlive_the_process(bench: Bench) -> None:
         assert await delivery.org_state("other") == OrgState(None, 0.0)
         await delivery.set_org("default", None, 0.0, "operator:ann", NOW)
         assert await bench.records() == ["paused", "resumed"]
+
+    run(body)
+
+
+def test_delivery_never_ends_or_makes_an_operators_pause(bench: Bench) -> None:
+    """What delivery found out counts only where the org still stands as it was then; waits only grow."""
+
+    async def body() -> None:
+        delivery = bench.delivery
+        await delivery.note_health("default", None, "invalid_client", NOW + 42, NOW)
+        assert await delivery.org_state("default") == OrgState("invalid_client", NOW + 42)
+        await delivery.set_org("default", "operator", None, "operator:ann", NOW)
+        await delivery.note_health("default", "invalid_client", None, NOW + 10, NOW)
+        assert await delivery.org_state("default") == OrgState("operator", NOW + 42)
+        await delivery.set_org("default", None, 0.0, "operator:ann", NOW)
+        await delivery.note_health("default", "operator", "operator", NOW + 10, NOW)
+        assert await delivery.org_state("default") == OrgState(None, NOW + 10)
+        assert await bench.records() == ["paused", "paused", "resumed"]
+
+    run(body)
+
+
+def test_what_is_being_sent_is_not_taken_up_again(bench: Bench) -> None:
+    """Only an intent that nobody works on any more counts as unfinished."""
+
+    async def body() -> None:
+        change = await bench.begun(await bench.accepted())
+        assert await bench.delivery.recover("default", NOW, BLOCK, [change.id]) == 0
+        assert (await bench.get(change.id)).state is State.DELIVERING
+        assert await bench.delivery.recover("default", NOW, BLOCK, []) == 1
+
+    run(body)
+
+
+def test_few_and_many_due_changes_come_in_the_same_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People before bulk, longest waiting first, whichever index finds them."""
+
+    async def body() -> None:
+        for number in range(6):
+            bench.now += 1
+            await bench.accepted(f"user{number}@example.com", bulk=number < 2)
+        few = await bench.delivery.due("default", bench.now, 5, [])
+        monkeypatch.setattr(store_deliver, "FEW", 0)
+        many = await bench.delivery.due("default", bench.now, 5, [])
+        assert [one.user.value[4] for one in few] == list("23450")
+        assert many == few
 
     run(body)
 

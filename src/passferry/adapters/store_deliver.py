@@ -13,7 +13,7 @@ from passferry.adapters.store_accept import superseded, write_changes
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
-from passferry.domain.outcome import Next, Outcome
+from passferry.domain.outcome import AFTER, Next, Outcome
 from passferry.ports import Delivered, OrgState, Standing
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
@@ -35,14 +35,21 @@ _WAITING = select(CHANGES).where(
     CHANGES.c.superseded_by.is_(None),
 )
 """Changes that hold their password and are not being sent."""
-# "+ 0" keeps the index by time out of it: the one in order of waiting ends at the limit, without a sort.
-_DUE = (
-    _WAITING.where(
-        CHANGES.c.next_attempt_at + 0 <= bindparam("now"),
-        CHANGES.c.id.not_in(bindparam("busy", expanding=True)),
-    )
-    .order_by(CHANGES.c.bulk, CHANGES.c.waiting_since)
-    .limit(bindparam("most"))
+_NOT_BUSY = _WAITING.where(CHANGES.c.id.not_in(bindparam("busy", expanding=True))).limit(bindparam("most"))
+# "+ 0" keeps an index out of it. Of many due changes, the index in order of waiting finds the first without a
+# sort; of few, it would walk past everything that is parked or waits for a later time.
+_DUE_OF_MANY = _NOT_BUSY.where(CHANGES.c.next_attempt_at + 0 <= bindparam("now")).order_by(
+    CHANGES.c.bulk, CHANGES.c.waiting_since
+)
+_DUE_OF_FEW = _NOT_BUSY.where(CHANGES.c.next_attempt_at <= bindparam("now")).order_by(
+    CHANGES.c.bulk, CHANGES.c.waiting_since + 0
+)
+FEW = 1000
+_ARE_FEW = select(func.count()).select_from(
+    select(CHANGES.c.id)
+    .where(CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.next_attempt_at <= bindparam("now"))
+    .limit(FEW)
+    .subquery()
 )
 _NEXT_DUE = select(func.min(CHANGES.c.next_attempt_at)).where(
     CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.next_attempt_at > bindparam("now")
@@ -86,9 +93,13 @@ class SqlDeliveryStore:
     async def requests_since(self, org: str, since: float) -> list[float]:
         """See the port."""
         table = schema.audit
+        # The trail is read from its end: all of it would take seconds after a year.
+        older = select(table.c.seq).where(table.c.org == org, table.c.at <= since)
+        older = older.order_by(table.c.seq.desc()).limit(1)
         query = (
             select(table.c.kind, table.c.at, table.c.change_id, table.c.user)
-            .where(table.c.org == org, table.c.at > since, table.c.kind.in_(("attempt", "outcome")))
+            .where(table.c.org == org, table.c.seq > func.coalesce(older.scalar_subquery(), 0))
+            .where(table.c.at > since, table.c.kind.in_(("attempt", "outcome")))
             .order_by(table.c.seq)
         )
         return await self._database.run(lambda c: _requests(list(c.execute(query))))
@@ -96,7 +107,12 @@ class SqlDeliveryStore:
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
         """See the port."""
         values = {"org": org, "now": now, "busy": list(busy), "most": limit}
-        return await self._database.run(lambda c: [change_of(row) for row in c.execute(_DUE, values)])
+
+        def work(c: Connection) -> list[Change]:
+            few = c.execute(_ARE_FEW, {"org": org, "now": now}).scalar_one() < FEW
+            return [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
+
+        return await self._database.run(work)
 
     async def next_due(self, org: str, now: float) -> float | None:
         """See the port."""
@@ -131,7 +147,7 @@ class SqlDeliveryStore:
         chain = Chain(c, self._database.audit_key, change.org)
         gone: list[Change] = []
         if newer is not None or account.newest_seq > change.seq:
-            by = newer.id if newer is not None else _accepted_as(c, change.org, account.newest_seq)
+            by = newer.id if newer is not None else _accepted_as(c, account)
             gone = [superseded(change, by, now)]
         gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
         for old in gone:
@@ -244,30 +260,46 @@ class SqlDeliveryStore:
         return await self._database.run(work)
 
     async def set_org(
-        self, org: str, paused: str | None, blocked_until: float, actor: str, now: float
+        self, org: str, paused: str | None, blocked_until: float | None, actor: str, now: float
     ) -> None:
         """See the port."""
 
         def work(c: Connection) -> None:
-            row = c.execute(select(ORGS).where(ORGS.c.name == org)).one()
-            c.execute(
-                update(ORGS).where(ORGS.c.name == org).values(paused=paused, blocked_until=blocked_until)
-            )
-            if row.paused != paused:
-                chain = Chain(c, self._database.audit_key, org)
-                chain.add(Record("paused" if paused else "resumed", now, actor, code=paused or row.paused))
-                chain.close()
+            row = c.execute(_ORG, {"org": org}).one()
+            until = row.blocked_until if blocked_until is None else blocked_until
+            self._write_org(c, row, paused, until, actor, now)
 
         await self._database.run(work)
 
-    async def recover(self, org: str, now: float, block: float) -> int:
+    async def note_health(
+        self, org: str, was: str | None, paused: str | None, blocked_until: float, now: float
+    ) -> None:
+        """See the port."""
+
+        def work(c: Connection) -> None:
+            row = c.execute(_ORG, {"org": org}).one()
+            becomes = paused if row.paused == was else row.paused
+            self._write_org(c, row, becomes, max(row.blocked_until, blocked_until), ACTOR, now)
+
+        await self._database.run(work)
+
+    def _write_org(
+        self, c: Connection, row: Row[Any], paused: str | None, until: float, actor: str, now: float
+    ) -> None:
+        c.execute(update(ORGS).where(ORGS.c.name == row.name).values(paused=paused, blocked_until=until))
+        if row.paused != paused:
+            chain = Chain(c, self._database.audit_key, row.name)
+            chain.add(Record("paused" if paused else "resumed", now, actor, code=paused or row.paused))
+            chain.close()
+
+    async def recover(self, org: str, now: float, block: float, busy: Sequence[str] = ()) -> int:
         """See the port."""
 
         def work(c: Connection) -> int:
             query = select(CHANGES).where(
                 CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.state == State.DELIVERING.value
             )
-            found = [change_of(row) for row in c.execute(query)]
+            found = [change_of(row) for row in c.execute(query) if row.id not in busy]
             if found:
                 chain = Chain(c, self._database.audit_key, org)
                 done = [_recovered(c, change, now, block) for change in found]
@@ -311,10 +343,14 @@ def _requests(rows: Sequence[Row[Any]]) -> list[float]:
     return sent
 
 
-def _accepted_as(c: Connection, org: str, seq: int) -> str:
-    """The id of the change that is number ``seq`` of its org."""
-    found = c.execute(select(CHANGES.c.id).where(CHANGES.c.org == org, CHANGES.c.seq == seq)).scalar()
-    return str(found or "")
+def _accepted_as(c: Connection, account: Row[Any]) -> str:
+    """The id of the newest change of ``account`` that a write was begun for."""
+    mine = select(CHANGES.c.id).where(
+        CHANGES.c.org == account.org,
+        CHANGES.c.resolved_id == account.resolved_id,
+        CHANGES.c.seq == account.newest_seq,
+    )
+    return str(c.execute(mine).scalar() or "")
 
 
 def _load(c: Connection, change_id: str) -> Change | None:
@@ -354,11 +390,22 @@ def _delivered(account: Row[Any]) -> Delivered | None:
     )
 
 
+def _moves_nothing(account: Row[Any]) -> bool:
+    """Whether the user's version might not show a write: after a lost one it says nothing of what is set."""
+    return (account.delivered_version or "").startswith(AFTER)
+
+
 def _recovered(c: Connection, change: Change, now: float, block: float) -> Change:
     if change.superseded_by is not None:
         return superseded(replace(change, state=State.PENDING), change.superseded_by, now)
     assert change.resolved_id is not None  # noqa: S101  # it was resolved before its intent
-    at = _account(c, change.org, change.resolved_id).intent_at or now
+    account = _account(c, change.org, change.resolved_id)
+    at = account.intent_at or now
+    if _moves_nothing(account):
+        mine = update(ACCOUNTS).where(
+            ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id
+        )
+        c.execute(mine.values(delivered_version=None))
     return replace(
         change,
         state=State.PENDING,
@@ -440,6 +487,8 @@ def _note_account(
     values: dict[str, Any] = {}
     if nxt.state is State.APPLIED and newest:
         values["newest_seq"] = change.seq
+    if sent and nxt.keep_doubt and _moves_nothing(account):
+        values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:
         values |= {"intent_change": None, "intent_at": None}
     if nxt.state is State.APPLIED and newest and (sent or verifier is not None):

@@ -45,6 +45,7 @@ MESSAGES: dict[str, str] = {
     "version.conflict": "The user was changed by somebody else at the same moment.",
     "no.answer": "The request was sent and no answer came; its outcome is found out before the next try.",
     # about the change
+    "user.lookup": "No active user has this name yet; the inactive ones are being looked through.",
     "user.busy": "An earlier write to this user may still be executed; this one waits.",
     "intent.stale": "The write could not start at once and is prepared anew.",
     "password.unchanged": "It is the password that was last delivered.",

@@ -68,6 +68,12 @@ class Next:
     keep_doubt: bool = False
 
 
+AFTER = "after "
+"""Marks a version read before a write whose answer stated none, or the same: it may have moved nothing."""
+
+WHOLE_ORG = frozenset({"invalid_client", "token.refused", "bad.credentials", "ip.not.authorized"})
+"""Codes of ``ORG_DOWN`` that cannot be about one user; any other may be."""
+
 _DEFINITE_REFUSAL_PREFIXES = ("password.", "invalid.password", "invalid.new.password")
 
 
@@ -183,7 +189,10 @@ def _held(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | 
 
 
 def _org_down(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
-    return Next(State.PENDING, now + backoff(c.attempts, li, r), counts=False, error=e)
+    # Where it may be this user's own (no right to edit an administrator), waits must grow, or it is asked for
+    # every other second while everybody else's success keeps the org from being paused.
+    counts = o.code not in WHOLE_ORG
+    return Next(State.PENDING, now + backoff(c.attempts, li, r), counts=counts, error=e)
 
 
 def _at_once(c: Change, now: float, li: Limits, r: float, longest: float) -> float:

@@ -116,7 +116,7 @@ def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> Non
 
 async def _pause(desk: "Desk", org: str, paused: str | None) -> None:
     # Resuming also forgets a wait that the target asked for, as it does over HTTP.
-    blocked_until = (await desk.delivery.org_state(org)).blocked_until if paused else 0.0
+    blocked_until = None if paused else 0.0
     await desk.delivery.set_org(org, paused, blocked_until, operator(), desk.clock.now())
 
 
