@@ -279,6 +279,18 @@ def test_an_untouched_trail_is_well(cli: Cli, store: Settings) -> None:
             "record 2 does not fit the ones before",
         ),
         ("update audit set actor = 'nobody' where seq = 5", "record 5 does not fit the ones before"),
+        (
+            "update audit set actor = x'61' where seq = 4",
+            "record 4 does not fit the ones before",
+        ),
+        ("update audit set mac = 'text' where seq = 4", "record 4 does not fit the ones before"),
+        ("update audit set at = 'text' where seq = 4", "record 4 does not fit the ones before"),
+        (
+            "update audit set user = cast(x'ff' as text)",
+            "there is something that is no record",
+        ),
+        ("update orgs set head_seq = 'text'", "there is something that is no record"),
+        ("update orgs set head_mac = 'text'", "record 5 is not the one that the head names"),
         ("delete from audit where seq = 3", "record 3 does not fit the ones before"),
         ("delete from audit where seq = 5", "it ends at record 4; records up to 5 are missing"),
         ("delete from audit", "it ends at record 0; records up to 5 are missing"),
@@ -312,6 +324,12 @@ def test_a_head_that_never_was_is_found(cli: Cli, store: Settings) -> None:
     assert cli("audit", "verify", "--head", "3:" + "0" * 64).code == 1
     assert cli("audit", "verify", "--head", "5:" + "0" * 64).code == 1
     assert cli("audit", "verify", "--head", "5:xyz").code == 2
+    assert cli("audit", "verify", "--head", "0:" + "1" * 64).code == 2
+
+
+def test_the_head_of_an_empty_trail_is_taken(cli: Cli, store: Settings) -> None:
+    """`serve` logs it in its first minute, with a MAC of zeros: nothing contradicts it."""
+    assert cli("audit", "verify", "--head", "0:" + "0" * 64).code == 0
 
 
 # --- state that cannot be used ---------------------------------------------------------------

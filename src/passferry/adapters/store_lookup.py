@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
+from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database
@@ -15,6 +17,16 @@ from passferry.domain.messages import message_for
 from passferry.ports import Caller, Delivered, NameTaken, NotNow
 
 CHANGES, AUDIT, ACCESS = schema.changes, schema.audit, schema.access
+
+
+def _rows(c: Connection, query: Select[Any]) -> Sequence[Row[Any]]:
+    """All rows. Raises ``ValueError`` when there is text that is none, which only tampering puts there."""
+    try:
+        return c.execute(query).all()
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) is not None:
+            raise
+    raise ValueError("not UTF-8")
 
 
 class SqlLookupStore:
@@ -109,7 +121,7 @@ class SqlLookupStore:
         def work(c: Connection) -> list[tuple[Record, bytes]]:
             return [
                 (Record(**{name: row._mapping[name] for name in RECORD_FIELDS}), row.mac)
-                for row in c.execute(query)
+                for row in _rows(c, query)
             ]
 
         return await self._database.run(work)

@@ -73,7 +73,8 @@ def parse_head(text: str) -> "Head":
     """The head in ``SEQ:MAC``; ends the command when it is none."""
     from passferry.domain.audit import Head
 
-    found = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-fA-F]{64})", text.strip())
+    # Number 0, logged before the first record, has a MAC of zeros alone.
+    found = re.fullmatch(r"(0(?=:0{64})|[1-9][0-9]{0,17}):([0-9a-fA-F]{64})", text.strip())
     if found is None:
         fail("--head is no SEQ:MAC", "a number, a colon, 64 hexadecimal digits, as in the log", Code.USAGE)
     return Head(int(found[1]), bytes.fromhex(found[2]))
@@ -87,7 +88,15 @@ async def _verify(lookup: "LookupStore", key: bytes, org: str | None, kept: "Hea
         _which(names)
     if kept is not None and not names:
         fail("the audit trail is empty, and the head kept elsewhere says that it was not")
-    return [await check_chain(lookup, key, name, kept) for name in names]
+    return [await _readable_chain(lookup, key, name, kept) for name in names]
+
+
+async def _readable_chain(lookup: "LookupStore", key: bytes, org: str, kept: "Head | None") -> Finding:
+    """``check_chain``; that the database holds what cannot even be read as a record is a finding too."""
+    try:
+        return await check_chain(lookup, key, org, kept)
+    except (TypeError, ValueError):
+        return Finding(org, 0, None, "there is something that is no record")
 
 
 def _which(names: list[str]) -> NoReturn:
