@@ -1,5 +1,6 @@
 """The routes behind the real server: what a socket sees."""
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ import pytest
 import uvicorn
 
 from http_fakes import USER, World
+from passferry.entrypoints.http_server import Protocol
 
 
 @pytest.fixture
@@ -17,7 +19,13 @@ def served() -> Iterator[tuple[World, int]]:
     world = World()
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        world.app, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none"
+        world.app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        http=Protocol,
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -84,3 +92,18 @@ def test_an_upgrade_is_answered_as_the_request_it_also_is(served: tuple[World, i
     lines += "Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==||"
     answer = exchange(port, lines.replace("|", "\r\n").encode())
     assert not answer.startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]
+)
+def test_what_is_no_http_gets_the_body_of_every_error(served: tuple[World, int], sent: bytes) -> None:
+    """400 in JSON with success, message and code; then the connection is closed."""
+    _, port = served
+    top, _, body = exchange(port, sent).partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body) == {
+        "success": False,
+        "message": "the request is not valid HTTP",
+        "code": "http.invalid",
+    }

@@ -6,12 +6,14 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from passferry.access import Access
 from passferry.bootstrap import Gateway
 from passferry.entrypoints.http import HttpParts, app
 
 KEEP_ALIVE = 65
+_NOT_HTTP = b'{"success":false,"message":"the request is not valid HTTP","code":"http.invalid"}'
 
 
 class _Server(uvicorn.Server):
@@ -21,6 +23,22 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 whose errors have the body that every other error has."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; ``msg`` is uvicorn's word for it, and not told."""
+        lines = [name + b": " + value for name, value in self.server_state.default_headers]
+        lines += [
+            b"content-type: application/json",
+            b"cache-control: no-store",
+            b"connection: close",
+            b"content-length: " + str(len(_NOT_HTTP)).encode(),
+        ]
+        self.transport.write(b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines, b"", _NOT_HTTP]))
+        self.transport.close()
 
 
 class HttpServer:
@@ -48,7 +66,7 @@ class HttpServer:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             h11_max_incomplete_event_size=64 * 1024,
-            http="httptools",
+            http=Protocol,
             ws="none",
         )
         self._server = _Server(config)
