@@ -14,7 +14,7 @@ from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
 from passferry.bootstrap import Stores, audit_key
 from passferry.domain.accepting import Judge, NewChange, Verdict
-from passferry.domain.change import Evidence, Reference, State
+from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.notices import Notices
@@ -307,6 +307,25 @@ def test_waiting_sees_what_nobody_announces() -> None:
         await desk.stores.lookup.operate(change.id, "cancel", "operator:ann", EPOCH)
         assert (await waiting).state is State.CANCELLED
         assert loop.time() <= 1.4
+
+    run(body())
+
+
+def test_many_who_wait_leave_the_store_time_to_accept() -> None:
+    """Six hundred callers look less often than one would: some 200 times a second together."""
+
+    async def body() -> None:
+        desk, looks = Desk(), list[str]()
+        look = desk.accept._lookup.change
+
+        async def counted(change_id: str) -> Change | None:
+            looks.append(change_id)
+            return await look(change_id)
+
+        taken = await asyncio.gather(*(desk.take(f"u{n}@example.com") for n in range(600)))
+        desk.accept._lookup.change = counted  # type: ignore[method-assign]
+        await asyncio.gather(*(desk.accept.wait(one.change.id, 15.0) for one in taken))
+        assert len(looks) <= 600 * 2 + 15 * 200
 
     run(body())
 

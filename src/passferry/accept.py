@@ -34,6 +34,8 @@ from passferry.ports import (
     UnknownKey,
 )
 
+LOOKS = 200
+"""Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
 """Changes that share one commit at most."""
 
@@ -165,7 +167,7 @@ class Accept:
                 if change.state is State.PENDING and self._beyond(change, left):
                     return change
                 try:
-                    async with asyncio.timeout(min(left, 1.0)):
+                    async with asyncio.timeout(min(left, max(1.0, self._notices.waiting / LOOKS))):
                         await news.wait()
                 except TimeoutError:
                     pass  # looked at again: a command beside this process announces nothing here

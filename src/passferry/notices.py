@@ -15,6 +15,11 @@ class Notices:
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._owners: dict[str, asyncio.Event] = {}
 
+    @property
+    def waiting(self) -> int:
+        """For how many changes somebody waits."""
+        return len(self._waiters)
+
     def owner(self, org: str) -> asyncio.Event:
         """Set when a change of ``org`` was accepted or its state was changed from outside."""
         return self._owners.setdefault(org, asyncio.Event())
