@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from argon2.low_level import Type, hash_secret_raw
 
 import callers
 import programs
-from passferry.adapters.hashing import RECOMMENDED, Argon2Hasher
+from passferry.adapters.hashing import NICENESS, RECOMMENDED, Argon2Hasher
 from passferry.domain.password import Password
 
 CHANGES, BURST_SECONDS, RATE, LATENCY = 600, 10.0, 300, 0.06
@@ -119,7 +120,7 @@ def hashes(rounds: int) -> list[Row]:
         ratios.append(bare / ours)
         rates.append(count / ours)
     note = f"; {statistics.median(rates):.1f}/s"
-    return [ratio_row("verifiers/s against argon2-cffi alone", ratios, 0.95, note)]
+    return [ratio_row("verifiers/s against argon2-cffi alone, at the same low priority", ratios, 0.95, note)]
 
 
 def _bare_hashes(count: int) -> float:
@@ -136,10 +137,15 @@ def _bare_hashes(count: int) -> float:
             type=Type.ID,
         )
 
-    with ThreadPoolExecutor(2, initializer=lambda: os.nice(0)) as pool:
+    # At the priority that ours give themselves: what is compared is the library called with and without us.
+    with ThreadPoolExecutor(2, initializer=_as_low_as_ours) as pool:
         started = time.perf_counter()
         list(pool.map(one, range(count)))
         return time.perf_counter() - started
+
+
+def _as_low_as_ours() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 async def _our_hashes(count: int) -> float:
