@@ -6,7 +6,7 @@ import pytest
 
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Kind, Outcome
-from passferry.org_health import FIRST_PROBE, LONGEST_PROBE, OPERATOR, OrgHealth
+from passferry.org_health import FIRST_PROBE, LONGEST_PROBE, OPERATOR, REFUSED_TOKENS, OrgHealth
 
 
 def change(user: str) -> Change:
@@ -112,3 +112,19 @@ def test_a_pause_found_at_start_is_probed_at_once() -> None:
     health.outcome(down("invalid_client"), "a", 60.0)
     health.told("invalid_client", 61.0)
     assert health.room(64, 0, 61.0) == 0
+
+
+def test_writes_that_answer_401_again_and_again_pause_the_org() -> None:
+    """Reads may go on working: each new token would only be fetched to be refused."""
+    health = OrgHealth()
+    answers = [health.outcome(Outcome(Kind.UNAUTHORIZED), f"n:{n}", float(n)) for n in range(REFUSED_TOKENS)]
+    assert answers == [None] * (REFUSED_TOKENS - 1) + ["bad.credentials"]
+    assert health.room(10, 0, REFUSED_TOKENS + FIRST_PROBE) == 1
+
+
+def test_a_success_forgets_refused_tokens() -> None:
+    """Tokens that die early, now and then, are no reason to pause."""
+    health = OrgHealth()
+    for n in range(10 * REFUSED_TOKENS):
+        kind = Kind.APPLIED if n % 3 == 0 else Kind.UNAUTHORIZED
+        assert health.outcome(Outcome(kind), "n:a", float(n)) is None

@@ -8,6 +8,8 @@ from passferry.domain.outcome import WHOLE_ORG, Kind, Outcome
 OPERATOR = "operator"
 FIRST_PROBE = 15.0
 LONGEST_PROBE = 900.0
+REFUSED_TOKENS = 6
+"""Writes in a row that answered 401, each with a fresh token, after which it is not the token's fault."""
 _SAYS_NOTHING = (Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.UNAUTHORIZED)
 
 
@@ -19,6 +21,7 @@ class OrgHealth:
         self._probe_at = 0.0
         self._probe_wait = FIRST_PROBE
         self._forbidden: set[str] = set()
+        self._refused_tokens = 0
         self._last_probe: str | None = None
 
     def told(self, paused: str | None, mono: float) -> None:
@@ -58,8 +61,13 @@ class OrgHealth:
             self.paused = None
             self._probe_wait = FIRST_PROBE
             self._forbidden.clear()
+            self._refused_tokens = 0
         elif self.paused is not None:
             self._postpone(user, mono)
+        elif outcome.kind is Kind.UNAUTHORIZED:
+            self._refused_tokens += 1
+            if self._refused_tokens >= REFUSED_TOKENS:
+                self._down("bad.credentials", user, mono)
         return self.paused
 
     def _down(self, code: str, user: str, mono: float) -> None:
