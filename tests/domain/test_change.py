@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from passferry.domain.change import (
     LIVE,
     RETRYABLE,
     TRANSITIONS,
+    Change,
     IllegalTransition,
     Reference,
     State,
+    as_seen,
     check_transition,
 )
 
@@ -85,3 +88,17 @@ def test_the_docs_explain_every_state() -> None:
     """Each state has its line on the page."""
     page = PAGE.read_text()
     assert [state for state in State if f"| `{state}` |" not in page] == []
+
+
+def test_a_pause_explains_what_is_pending_and_nothing_else() -> None:
+    """Who asks "did it arrive?" is told that the org is paused, and why."""
+    pending = Change(
+        "c", "o", 1, Reference("id", "u"), "s", State.PENDING, 0.0, 0.0, 9.0, next_attempt_at=1.0
+    )
+    seen = as_seen(pending, "missing.permissions")
+    assert seen.error is not None
+    assert (seen.error.code, seen.next_attempt_at) == ("org.paused", None)
+    assert "missing.permissions" in seen.error.message
+    assert as_seen(pending, None) is pending
+    parked = replace(pending, state=State.PARKED)
+    assert as_seen(parked, "operator") is parked

@@ -1,6 +1,6 @@
 """A change: one new password for one user of one org, and the states it may go through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -132,3 +132,14 @@ class Change:
     sealed: bytes | None = None
     superseded_by: str | None = None
     doubt: Doubt | None = None
+
+
+def as_seen(change: Change, paused: str | None) -> Change:
+    """``change`` for whoever asks why it has not arrived: a pause of its org explains what is pending.
+
+    ``paused`` is None, or why the org is paused: "operator", or the target's code.
+    """
+    if paused is None or change.state is not State.PENDING:
+        return change
+    message = f"Delivery to this org is paused ({paused}), and the change waits."
+    return replace(change, next_attempt_at=None, error=Failure("org.paused", message))

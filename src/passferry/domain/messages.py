@@ -55,6 +55,7 @@ MESSAGES: dict[str, str] = {
     "held": "Parked at start, as asked by --hold.",
     "expired": "The change is older than its time to live.",
     "superseded": "A newer change of the same user was accepted.",
+    "org.paused": "Delivery to this org is paused, and the change waits.",
     "cancelled": "An operator cancelled the change.",
     "key.missing": "The key that opens this change is not in the key ring.",
     "seal.broken": "The sealed password does not open: it was altered.",

@@ -1,5 +1,6 @@
 """``passferry changes``: the queue, as a help desk and an operator see it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -71,6 +72,7 @@ def list_changes(
                 limit=limit,
             )
         )
+        found = run(_explained(desk, found))
     if as_json:
         print_json({"changes": [change_json(change) for change in found]})
         return
@@ -92,6 +94,14 @@ def list_changes(
     )
 
 
+async def _explained(desk: "Desk", changes: Sequence["Change"]) -> "list[Change]":
+    """``changes``, those of a paused org with the reason why they wait."""
+    from passferry.domain.change import as_seen
+
+    paused = {org: (await desk.delivery.org_state(org)).paused for org in {each.org for each in changes}}
+    return [as_seen(each, paused[each.org]) for each in changes]
+
+
 @app.command()
 def show(
     change_id: Id,
@@ -106,6 +116,7 @@ def show(
         change = run(desk.lookup.change(change_id))
         if change is None:
             _unknown(change_id)
+        change = run(_explained(desk, [change]))[0]
         records = run(_history(desk, change)) if history else None
     document = change_json(change)
     if records is not None:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from passferry.accept import NotAccepted, Request, Taken
 from passferry.domain.audit import safe_id
-from passferry.domain.change import RETRYABLE, Change, State
+from passferry.domain.change import RETRYABLE, Change, State, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
@@ -51,6 +51,7 @@ class HttpParts:
     clock: Clock
     ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
+    paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
     max_wait: float = 15.0
@@ -187,7 +188,7 @@ class _Gateway:
     async def show(self, exchange: Exchange) -> Answer:
         """One change: to its source, or to an operator of its org."""
         caller = await self._caller(exchange, "source", "operator")
-        return _shown(await self._change(exchange, caller))
+        return _shown(self._explained(await self._change(exchange, caller)))
 
     async def list(self, exchange: Exchange) -> Answer:
         """Changes, newest first, a page at a time."""
@@ -215,7 +216,7 @@ class _Gateway:
             {
                 "success": True,
                 "message": "changes, newest first",
-                "changes": [answers.view(change) for change in shown],
+                "changes": [answers.view(self._explained(change)) for change in shown],
                 "next": parse.cursor(shown[-1].accepted_at, shown[-1].id) if more else None,
             },
         )
@@ -318,6 +319,9 @@ class _Gateway:
                 415, "content.type.unsupported", "the body must be application/json, not compressed"
             )
         return await exchange.body(self._parts.body_seconds)
+
+    def _explained(self, change: Change) -> Change:
+        return as_seen(change, self._parts.paused(change.org))
 
     async def _change(self, exchange: Exchange, caller: Caller) -> Change:
         change_id = safe_id(exchange.scope["path_params"]["id"])

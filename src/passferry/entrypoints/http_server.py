@@ -53,6 +53,7 @@ class HttpServer:
             clock=gateway.clock,
             ready=gateway.unready,
             set_paused=gateway.set_paused,
+            paused=lambda org: gateway.deliveries[org].health.paused if org in gateway.deliveries else None,
             rules={name: org.policy for name, org in gateway.settings.orgs.items()},
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,
