@@ -155,6 +155,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: s
 STYLES = {
     "applied": "green",
     "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
     "running": "green",
     "refused": "red",
     "expired": "red",

@@ -1,0 +1,62 @@
+"""A look into the database that changes nothing: no file is made, no lock is kept, no table is created."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from passferry.adapters import schema
+
+BUSY_SECONDS = 2.0
+
+
+class CannotLook(Exception):
+    """The database cannot be read; the text says why and is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found. ``ring`` is the fingerprint of the key ring that it belongs to, ``keys`` are needed."""
+
+    version: int
+    ring: str | None = None
+    keys: frozenset[str] = frozenset()
+    live: int = 0
+    paused: Mapping[str, str] | None = None
+
+
+def look(path: Path) -> Look:
+    """See the module. Of a database of a newer version only ``version`` is read. Raises ``CannotLook``."""
+    wal = path.with_name(path.name + "-wal")
+    try:
+        at_rest = not wal.exists() or wal.stat().st_size == 0
+        # A reader of a database in WAL mode makes its side files where there are none: at rest it needs none.
+        mode = "immutable=1" if at_rest else "mode=ro"
+        name = f"file:{quote(str(path))}?{mode}"
+        with closing(sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS)) as connection:
+            return _look(connection)
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    except sqlite3.Error as error:
+        why = str(error)  # of statements without values: it holds names of tables at most
+    except ValueError:
+        why = "its version is no number"
+    raise CannotLook(why)
+
+
+def _look(connection: sqlite3.Connection) -> Look:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return Look(0)
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    version = int(meta.get("version", "0"))
+    if version > schema.VERSION or version == 0:
+        return Look(version)
+    keys = connection.execute(
+        "SELECT sealed_key FROM changes WHERE live = 1 UNION SELECT verifier_key FROM accounts"
+    )
+    needed = frozenset(key for (key,) in keys if key)
+    live = connection.execute("SELECT count(*) FROM changes WHERE live = 1").fetchone()[0]
+    paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL"))
+    return Look(version, meta.get("ring"), needed, live, paused)

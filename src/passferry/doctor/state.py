@@ -1,0 +1,119 @@
+"""What is on this machine: state directory, key ring, database. Nothing is made that is not there."""
+
+import os
+import shutil
+from pathlib import Path
+
+from passferry.adapters import keyring, schema
+from passferry.adapters.database_look import CannotLook, Look, look
+from passferry.adapters.sealing import RingSealer
+from passferry.bootstrap import DATABASE_FILE, StateError, check_state_dir
+from passferry.config import Settings
+from passferry.domain.diagnosis import Finding, fail, ok, warn
+
+FREE_WARN = 256 * 1024 * 1024
+"""Bytes that should be free: on a full disk nothing is accepted."""
+
+
+def look_at_state(settings: Settings) -> list[Finding]:
+    """See the module."""
+    if settings.database_url is not None:
+        return [
+            fail(
+                "state",
+                "PASSFERRY_DATABASE_URL is set, and this version has SQLite only",
+                "unset it to use the state directory",
+            )
+        ]
+    path = settings.state_dir / DATABASE_FILE
+    findings = [_directory(settings.state_dir)]
+    try:
+        holds = path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        why = f"cannot look at {path}: {error.strerror}"
+        return [*findings, fail("database", why, "run it as the user who runs `serve`")]
+    ring, found = _key_file(settings.key_file, path.parent, needed=holds)
+    findings.append(found)
+    if not holds:
+        findings.append(ok("database", f"none yet: `serve` makes {path}"))
+    elif findings[0].cause is None:
+        findings += _database(path, ring)
+    return findings
+
+
+def _directory(path: Path) -> Finding:
+    missing = False
+    try:
+        missing = not path.exists()
+        if not missing:
+            check_state_dir(path, create=False)
+        folder = next(place for place in (path, *path.parents) if place.exists())
+        free = shutil.disk_usage(folder).free
+    except StateError as error:
+        return fail("state", error.what, error.hint)
+    except OSError as error:
+        why = f"cannot look at {path}: {error.strerror}"
+        return fail("state", why, "run it as the user who runs `serve`")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return fail(
+            "state", f"{folder} may not be written to", "set PASSFERRY_STATE_DIR, or run as its owner"
+        )
+    if free < FREE_WARN:
+        return warn(
+            "state",
+            f"{free // 2**20} MiB are free for {path}",
+            "make room: on a full disk nothing is accepted",
+        )
+    there = f"none yet: `serve` makes {path}" if missing else f"{path} is ours alone to write"
+    return ok("state", f"{there}; {free / 2**30:.1f} GiB free")
+
+
+def _key_file(path: Path, beside: Path, *, needed: bool) -> tuple[keyring.KeyRing | None, Finding]:
+    try:
+        keyring.check_place(path, [beside])
+        ring = keyring.load(path)
+    except keyring.KeyRingMissing as error:
+        if not needed:
+            return None, ok("key file", f"none yet: `serve` makes {path}")
+        what, hint = error.what, "restore the key ring from its back-up: nothing stored opens without it"
+    except keyring.KeyRingError as error:
+        what, hint = error.what, error.hint
+    else:
+        number = f"{len(ring.keys)} sealing key{'' if len(ring.keys) == 1 else 's'}"
+        return ring, ok("key file", f"{path}, {number}; is it backed up apart from the database?")
+    return None, fail("key file", what, hint)
+
+
+def _database(path: Path, ring: keyring.KeyRing | None) -> list[Finding]:
+    try:
+        found = look(path)
+    except CannotLook as error:
+        hint = "run it as the user who runs `serve`; if that is so, restore the database from its back-up"
+        return [fail("database", f"cannot read {path}: {error}", hint)]
+    if found.version > schema.VERSION:
+        why = f"the database has version {found.version}, this program knows {schema.VERSION}"
+        return [fail("database", why, "install the newer passferry again")]
+    mistake = _mismatch(found, RingSealer(ring)) if ring is not None else None
+    if mistake is not None:
+        return [mistake]
+    return [
+        ok("database", f"{path}, {found.live} change{'' if found.live == 1 else 's'} under way"),
+        *(
+            warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
+            for org, why in sorted((found.paused or {}).items())
+        ),
+    ]
+
+
+def _mismatch(found: Look, sealer: RingSealer) -> Finding | None:
+    if found.ring is not None and found.ring != sealer.mac("ring", b"").hex()[:32]:
+        return fail(
+            "database",
+            "the key ring is not the one that this database was made with",
+            "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
+        )
+    missing = sorted(key for key in found.keys if not sealer.knows(key))
+    if missing:
+        what = f"the key ring lacks the key {missing[0]}, which stored passwords need"
+        return fail("database", what, "restore the key ring from its back-up")
+    return None
