@@ -1,6 +1,7 @@
 """Whether a host answers at all, and with a certificate that the HTTP client would trust."""
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -75,5 +76,6 @@ def _not_reached(error: Exception, place: str) -> NotReached:
     if isinstance(error, TimeoutError):
         remedy = "let this machine's firewall pass connections to it, then try again"
         return NotReached(f"{place} does not answer in time", remedy)
-    why = (error.strerror if isinstance(error, OSError) else None) or "no connection"
-    return NotReached(f"{place} cannot be reached: {why.lower()}", "check host, port, routes and firewall")
+    number = error.errno if isinstance(error, OSError) else None
+    why = os.strerror(number).lower() if number else "no connection"  # event loops word it each in their way
+    return NotReached(f"{place} cannot be reached: {why}", "check host, port, routes and firewall")
