@@ -14,8 +14,12 @@ from scim2_server.applications.asgi import ASGIApplication
 from scim2_server.memory import AsyncInMemoryStorage
 from scim2_server.utils import load_default_provider
 
+from passferry.adapters.clock import SystemClock
 from passferry.adapters.http_client import http_client
 from passferry.adapters.scim_target import ScimTarget
+from passferry.config import OrgSettings, Secret
+from passferry.doctor.org import look_at_org
+from passferry.domain.diagnosis import Level
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
@@ -189,5 +193,22 @@ def test_an_inactive_user_is_found_by_name() -> None:
         assert isinstance(found, User)
         assert found.active is False
         await target.close()
+
+    run(body)
+
+
+def test_a_first_look_finds_its_way_at_the_provider() -> None:
+    """``doctor`` reads users and features of a provider that nobody here wrote, and nothing fails."""
+
+    async def body(running: Provider) -> None:
+        await running.call("POST", "/Users", JANE)
+        org = OrgSettings("default", target="scim", base_url=running.url, token=Secret(TOKEN))
+        found = {one.check: one for one in await look_at_org(org, SystemClock())}
+        assert list(found) == ["host", "clock", "users", "permissions", "versions", "features"]
+        assert found["users"].message == "the target shows 1 user"
+        assert [one for one in found.values() if one.level is Level.FAIL] == []
+        wrong = OrgSettings("default", target="scim", base_url=running.url, token=Secret("wrong"))
+        found = {one.check: one for one in await look_at_org(wrong, SystemClock())}
+        assert (found["users"].level, found["users"].code) == (Level.FAIL, "bad.credentials")
 
     run(body)

@@ -337,7 +337,7 @@ def made(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_beside_a_gateway_and_without_one_the_state_stays_as_it_is(
     doctor: Any, made: Path, clean: Path
 ) -> None:
-    """Closed, open with a write-ahead log, and left behind by a crash: ok, and not a byte of a file moves."""
+    """Closed, open with a write-ahead log, or copied while open: told, and not a byte of a file moves."""
     with simulated() as (_, url):
         before = listing(clean)
         assert doctor(url)[1]["database"]["level"] == "ok"
@@ -351,8 +351,16 @@ def test_beside_a_gateway_and_without_one_the_state_stays_as_it_is(
             found = doctor(url)[1]["database"]
             assert (found["level"], found["remedy"]) == ("warn", "`passferry orgs resume default`")
             assert listing(clean) == before
+            copied = [(name, (made / name).read_bytes()) for name in ("passferry.db", "passferry.db-wal")]
         finally:
             stores.database.close()
+
+        for name, content in copied:
+            (made / name).write_bytes(content)
+        before = listing(clean)
+        found = doctor(url)[1]["database"]
+        assert (found["level"], found["remedy"].startswith("start `serve`")) == ("warn", True)
+        assert listing(clean) == before
 
 
 def test_a_database_of_a_newer_version_or_another_ring_fails_with_2(doctor: Any, made: Path) -> None:

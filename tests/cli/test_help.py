@@ -35,6 +35,7 @@ COMMANDS = [
     "access list",
     "access revoke",
     "audit verify",
+    "doctor",
 ]
 
 HEAVY = (
@@ -75,6 +76,7 @@ Commands:
   push      Send one new password to a running gateway.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
+  doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume.
   access    Access keys: add, list, revoke.

@@ -16,6 +16,10 @@ class CannotLook(Exception):
     """The database cannot be read; the text says why and is safe to show."""
 
 
+class NeedsRecovery(CannotLook):
+    """A write-ahead log has no index beside it, as in a copy: SQLite would make one to look into it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What was found. ``ring`` is the fingerprint of the key ring that it belongs to, ``keys`` are needed."""
@@ -28,10 +32,15 @@ class Look:
 
 
 def look(path: Path) -> Look:
-    """See the module. Of a database of a newer version only ``version`` is read. Raises ``CannotLook``."""
+    """See the module. Of a database of a newer version only ``version`` is read.
+
+    Raises ``CannotLook``, of which ``NeedsRecovery`` is one.
+    """
     wal = path.with_name(path.name + "-wal")
     try:
         at_rest = not wal.exists() or wal.stat().st_size == 0
+        if not at_rest and not path.with_name(path.name + "-shm").exists():
+            raise NeedsRecovery("its write-ahead log has no index")
         # A reader of a database in WAL mode makes its side files where there are none: at rest it needs none.
         mode = "immutable=1" if at_rest else "mode=ro"
         name = f"file:{quote(str(path))}?{mode}"

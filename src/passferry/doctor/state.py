@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from passferry.adapters import keyring, schema
-from passferry.adapters.database_look import CannotLook, Look, look
+from passferry.adapters.database_look import CannotLook, Look, NeedsRecovery, look
 from passferry.adapters.sealing import RingSealer
 from passferry.bootstrap import DATABASE_FILE, StateError, check_state_dir
 from passferry.config import Settings
@@ -87,6 +87,9 @@ def _key_file(path: Path, beside: Path, *, needed: bool) -> tuple[keyring.KeyRin
 def _database(path: Path, ring: keyring.KeyRing | None) -> list[Finding]:
     try:
         found = look(path)
+    except NeedsRecovery:
+        why = f"{path} is a copy of a database in use: looking into it would change it, so nobody looked"
+        return [warn("database", why, "start `serve`: it checks the database and takes up what was written")]
     except CannotLook as error:
         hint = "run it as the user who runs `serve`; if that is so, restore the database from its back-up"
         return [fail("database", f"cannot read {path}: {error}", hint)]
