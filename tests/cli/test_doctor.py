@@ -352,6 +352,10 @@ def test_beside_a_gateway_and_without_one_the_state_stays_as_it_is(
             assert (found["level"], found["remedy"]) == ("warn", "`passferry orgs resume default`")
             assert listing(clean) == before
             copied = [(name, (made / name).read_bytes()) for name in ("passferry.db", "passferry.db-wal")]
+            asyncio.run(stores.database.checkpoint())
+            before = listing(clean)
+            assert doctor(url)[1]["database"]["level"] == "warn"
+            assert listing(clean) == before
         finally:
             stores.database.close()
 

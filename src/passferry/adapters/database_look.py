@@ -36,13 +36,13 @@ def look(path: Path) -> Look:
 
     Raises ``CannotLook``, of which ``NeedsRecovery`` is one.
     """
-    wal = path.with_name(path.name + "-wal")
+    wal, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     try:
-        at_rest = not wal.exists() or wal.stat().st_size == 0
-        if not at_rest and not path.with_name(path.name + "-shm").exists():
+        in_use = wal.exists() and index.exists()
+        if not in_use and wal.exists() and wal.stat().st_size > 0:
             raise NeedsRecovery("its write-ahead log has no index")
-        # A reader of a database in WAL mode makes its side files where there are none: at rest it needs none.
-        mode = "immutable=1" if at_rest else "mode=ro"
+        # A reader makes both files where they are missing. Without them nobody has the database open.
+        mode = "mode=ro" if in_use else "immutable=1"
         name = f"file:{quote(str(path))}?{mode}"
         with closing(sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS)) as connection:
             return _look(connection)

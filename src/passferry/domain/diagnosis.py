@@ -130,6 +130,10 @@ def failed(check: str, outcome: Outcome, doing: str) -> Finding:
     if outcome.kind in (Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN):
         cause = Cause.UNREACHABLE if not remedy else Cause.REFUSED
         remedy = remedy or (f"try again in {wait:.0f} s" if wait else "try again later")
+    elif code.startswith("authz."):
+        remedy = (
+            "a security policy of the org forbids it: its administrator must let the OAuth client through"
+        )
     elif code.startswith("missing.") or code == "not.authorized":
         remedy = "give the OAuth client a role that allows it, in the divisions of the users"
     nothing_there = code == "user.unknown"  # what a 404 is called, whatever was asked for
