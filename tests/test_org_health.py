@@ -64,7 +64,7 @@ def test_each_probe_takes_another_user_than_the_last() -> None:
     assert list(health.choose(due)) == due
     health.outcome(down("invalid_client"), due[0].user.key, 0.0)
     assert [one.id for one in health.choose(due)] == ["b", "c", "a"]
-    health.outcome(Outcome(Kind.UNAVAILABLE), due[1].user.key, 15.0)
+    health.outcome(Outcome(Kind.UNAVAILABLE), due[1].user.key, FIRST_PROBE)
     assert next(iter(health.choose(due))).id == "a"
 
 
@@ -87,8 +87,8 @@ def test_no_answer_neither_pauses_nor_resumes(kind: Kind) -> None:
     health = OrgHealth()
     assert health.outcome(Outcome(kind), "a", 0.0) is None
     health.outcome(down("invalid_client"), "a", 0.0)
-    assert health.outcome(Outcome(kind), "b", 15.0) == "invalid_client"
-    assert health.held_up(15.0) == FIRST_PROBE * 2
+    assert health.outcome(Outcome(kind), "b", FIRST_PROBE) == "invalid_client"
+    assert health.held_up(FIRST_PROBE) == FIRST_PROBE * 2
 
 
 def test_an_operators_pause_is_ended_by_operators_only() -> None:
@@ -128,3 +128,11 @@ def test_a_success_forgets_refused_tokens() -> None:
     for n in range(10 * REFUSED_TOKENS):
         kind = Kind.APPLIED if n % 3 == 0 else Kind.UNAUTHORIZED
         assert health.outcome(Outcome(kind), "n:a", float(n)) is None
+
+
+def test_what_was_under_way_when_the_org_paused_does_not_put_off_the_probe() -> None:
+    """Sixty-four changes in flight meet the same refusal; the first probe comes as soon as after one."""
+    health = OrgHealth()
+    for n in range(64):
+        health.outcome(down("invalid_client"), f"n:{n}", 100.0 + n / 1000)
+    assert health.held_up(100.0) == FIRST_PROBE

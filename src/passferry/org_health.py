@@ -6,7 +6,7 @@ from passferry.domain.change import Change
 from passferry.domain.outcome import WHOLE_ORG, Kind, Outcome
 
 OPERATOR = "operator"
-FIRST_PROBE = 15.0
+FIRST_PROBE = 30.0
 LONGEST_PROBE = 900.0
 REFUSED_TOKENS = 6
 """Writes in a row that answered 401, each with a fresh token, after which it is not the token's fault."""
@@ -78,6 +78,8 @@ class OrgHealth:
         self._postpone(user, mono)
 
     def _postpone(self, user: str, mono: float) -> None:
+        if mono < self._probe_at:
+            return  # no probe: it was under way when the org was paused, and says nothing new
         self._last_probe = user
         self._probe_at = mono + self._probe_wait
         self._probe_wait = min(LONGEST_PROBE, self._probe_wait * 2)
