@@ -7,7 +7,8 @@ import pytest
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
 from passferry.domain.pacing import BURST, Pacer
-from passferry.gate import BULK_LIST, READ, WRITE, GateClosed, PacedGate
+from passferry.gate import GateClosed, PacedGate
+from passferry.ports import BULK_LIST, READ, WRITE
 
 
 def gate(limit: int = 300) -> PacedGate:

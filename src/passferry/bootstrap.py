@@ -25,7 +25,7 @@ from passferry.adapters.scim_target import ScimTarget
 from passferry.adapters.sealing import RingSealer
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
-from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore
+from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import OrgSettings, Settings
 from passferry.deliver import Delivery, Tools
 from passferry.domain.outcome import Limits
@@ -176,12 +176,8 @@ def _check_database(database: Database, sealer: RingSealer, orgs: list[str]) -> 
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
             )
         add_orgs(connection, orgs)
-        changes, accounts = schema.changes, schema.accounts
-        needed = set(
-            connection.execute(select(changes.c.sealed_key).distinct().where(changes.c.live)).scalars()
-        )
-        needed |= set(connection.execute(select(accounts.c.verifier_key).distinct()).scalars())
-    missing = sorted(key for key in needed if key and not sealer.knows(key))
+        needed = needed_keys(connection)
+    missing = sorted(key for key in needed if not sealer.knows(key))
     if missing:
         raise StateError(
             f"the key ring lacks the key {missing[0]}, which stored passwords need",

@@ -14,10 +14,11 @@ from passferry.domain.change import Change, Evidence, State
 from passferry.domain.outcome import AFTER, Kind, Limits, Next, Outcome, decide
 from passferry.domain.password import Password
 from passferry.domain.scim import User
-from passferry.gate import WRITE, GateClosed, PacedGate
+from passferry.gate import GateClosed, PacedGate
 from passferry.notices import Notices
 from passferry.org_health import OrgHealth
 from passferry.ports import (
+    WRITE,
     Binding,
     Clock,
     Delivered,
@@ -79,7 +80,6 @@ class Delivery:
         self._looked_after_at = float("-inf")
         self._noting = self._noted = 0
         self._blocked_until = 0.0
-        self._stopping = False
         self.health = OrgHealth()
         self.started = tools.clock.monotonic()
 
@@ -197,7 +197,6 @@ class Delivery:
             news.cancel()
 
     async def _finish(self) -> None:
-        self._stopping = True
         self._t.gate.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
@@ -374,8 +373,8 @@ class Delivery:
 
     async def _postpone(self, change: Change, intent_at: float | None) -> None:
         """Another send to the same user may still be executed."""
-        now = self._t.clock.now()
-        wait = max(0.5, (intent_at or now) + self._t.limits.doubt - now) if intent_at else 0.5
+        left = intent_at + self._t.limits.doubt - self._t.clock.now() if intent_at is not None else 0.0
+        wait = max(0.5, left)
         await self._settle(change, change, Outcome(Kind.THROTTLED, "user.busy", retry_after=wait))
 
     def _decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 
 from passferry.domain.answers import http_date
 from passferry.domain.pacing import Pacer
-from passferry.ports import Clock
+from passferry.ports import BULK_READ, Clock
 
-WRITE, READ, BULK_READ, BULK_LIST = 0, 1, 2, 9
-"""Priorities: a write follows its read at once, people go before bulk."""
 BULK_RESERVE = 0.1
 CLOCK_TRUST = 300.0
 """Seconds by which an answer's ``Date`` may differ from our clock for it to count as right."""

@@ -13,16 +13,13 @@ from passferry.domain.scim import User
 
 
 class Clock(Protocol):
-    """The only source of time. Tests move it."""
+    """The only source of time; waiting is the event loop's. Tests move both."""
 
     def now(self) -> float:
         """Epoch seconds; may jump when the machine's clock is set."""
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never jumps."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds``."""
 
 
 # --- secrets ---------------------------------------------------------------------------------
@@ -77,6 +74,10 @@ class Hasher(Protocol):
 
 
 # --- the target ------------------------------------------------------------------------------
+
+
+WRITE, READ, BULK_READ, BULK_LIST = 0, 1, 2, 9
+"""Priorities at the gate: a write follows its read at once, people go before bulk."""
 
 
 class Gate(Protocol):

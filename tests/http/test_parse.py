@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from passferry.domain.change import Reference
 from passferry.domain.password import Password
 from passferry.entrypoints import http_parse as parse
+from passferry.entrypoints.change_view import utc
 from passferry.entrypoints.http_parse import Asked, Problem
 
 UUID = "0A1B2C3D-2222-3333-4444-555555555555"
@@ -172,7 +173,7 @@ def test_times_are_rfc_3339_with_an_offset(text: str, epoch: float | None) -> No
 @given(st.integers(0, 4_000_000_000_000))
 def test_times_come_back_as_they_were_written(milliseconds: int) -> None:
     """Writing and reading a time gives the same millisecond."""
-    assert parse.rfc3339(parse.utc(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=0.0011)
+    assert parse.rfc3339(utc(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=0.0011)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,7 @@ from passferry.adapters.oauth import TokenError, TokenRefused, TokenThrottled
 from passferry.domain.answers import Answer, classify_read, classify_write
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
-from passferry.ports import Clock, Gate
-
-READ, BULK = 1, 9
-"""Priorities at the gate: a single read, and pages of long lists. A write has 0, and its caller asks."""
+from passferry.ports import READ, Clock, Gate
 
 
 class TokenSource(Protocol):

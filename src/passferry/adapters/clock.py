@@ -1,11 +1,10 @@
 """The machine's clock."""
 
-import asyncio
 import time
 
 
 class SystemClock:
-    """Wall clock, monotonic clock and waiting, of this machine."""
+    """Wall clock and monotonic clock of this machine; waiting is the event loop's."""
 
     def now(self) -> float:
         """Epoch seconds."""
@@ -14,7 +13,3 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that never jump."""
         return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after ``seconds``."""
-        await asyncio.sleep(seconds)

@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 import httpx2
 
-from passferry.adapters.bearer import BULK, Bearer
+from passferry.adapters.bearer import Bearer
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import SCIM_PATCH, SCIM_PUT, ScimUsers
 from passferry.domain.outcome import Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import NotScim, User, parse_user
-from passferry.ports import Clock, Gate
+from passferry.ports import BULK_LIST, Clock, Gate
 
 NATIVE = "native"
 """Write mode: POST /api/v2/users/{userId}/password."""
@@ -58,7 +58,7 @@ class GenesysTarget:
         found: dict[str, str] = {}
         start = 1
         for _ in range(MOST_PAGES):
-            page = await self._users.page("active eq false", start, PAGE, BULK)
+            page = await self._users.page("active eq false", start, PAGE, BULK_LIST)
             if isinstance(page, Outcome):
                 return page
             total, items = page

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import schema
@@ -27,6 +27,14 @@ def _rows(c: Connection, query: Select[Any]) -> Sequence[Row[Any]]:
         if getattr(error.orig, "sqlite_errorcode", None) is not None:
             raise
     raise ValueError("not UTF-8")
+
+
+def needed_keys(c: Connection) -> set[str]:
+    """Ids of the sealing keys that live changes and verifiers need."""
+    sealed, verifiers = CHANGES.c.sealed_key, schema.accounts.c.verifier_key
+    found = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
+    found |= set(c.execute(select(verifiers).distinct()).scalars())
+    return {key_id for key_id in found if key_id}
 
 
 class SqlLookupStore:
@@ -136,14 +144,7 @@ class SqlLookupStore:
 
     async def key_ids(self) -> set[str]:
         """See the port."""
-        sealed, verifiers = CHANGES.c.sealed_key, schema.accounts.c.verifier_key
-
-        def work(c: Connection) -> set[str]:
-            found = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
-            found |= set(c.execute(select(verifiers).distinct()).scalars())
-            return {key_id for key_id in found if key_id}
-
-        return await self._database.run(work)
+        return await self._database.run(needed_keys)
 
 
 def _operated(change: Change, act: str, now: float) -> Change:
@@ -160,6 +161,11 @@ def _operated(change: Change, act: str, now: float) -> Change:
     )
 
 
+def _current(name: str) -> tuple[ColumnElement[bool], ...]:
+    """What is true of the keys of ``name`` that are not revoked."""
+    return ACCESS.c.name == name, ACCESS.c.revoked_at.is_(None)
+
+
 class SqlAccessStore:
     """The port ``AccessStore``."""
 
@@ -170,7 +176,7 @@ class SqlAccessStore:
         """See the port."""
 
         def work(c: Connection) -> None:
-            taken = select(ACCESS.c.id).where(ACCESS.c.name == caller.name, ACCESS.c.revoked_at.is_(None))
+            taken = select(ACCESS.c.id).where(*_current(caller.name))
             if c.execute(taken).first() is not None:
                 raise NameTaken(caller.name)
             c.execute(
@@ -215,14 +221,8 @@ class SqlAccessStore:
         """See the port."""
 
         def work(c: Connection) -> bool:
-            found = c.execute(
-                select(ACCESS).where(ACCESS.c.name == name, ACCESS.c.revoked_at.is_(None))
-            ).all()
-            c.execute(
-                update(ACCESS)
-                .where(ACCESS.c.name == name, ACCESS.c.revoked_at.is_(None))
-                .values(revoked_at=now)
-            )
+            found = c.execute(select(ACCESS).where(*_current(name))).all()
+            c.execute(update(ACCESS).where(*_current(name)).values(revoked_at=now))
             for row in found:
                 self._note(c, "key.revoked", tuple(row.orgs.split()), actor, name, now)
             return bool(found)

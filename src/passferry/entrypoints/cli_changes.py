@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from passferry.entrypoints.change_view import view
 from passferry.entrypoints.cli_io import (
     Code,
     fail,
@@ -24,25 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The queue: list, show, retry, cancel.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The change's id.")]
-
-
-def change_json(change: "Change") -> dict[str, Any]:
-    """A change with the members that ``GET /changes/{id}`` has."""
-    error = change.error
-    return {
-        "changeId": change.id,
-        "org": change.org,
-        "user": change.user.value,
-        "status": str(change.state),
-        "evidence": str(change.evidence) if change.evidence else None,
-        "attempts": change.attempts,
-        "acceptedAt": timestamp(change.accepted_at),
-        "updatedAt": timestamp(change.updated_at),
-        "nextAttemptAt": timestamp(change.next_attempt_at),
-        "error": {"code": error.code, "message": error.message, "correlationId": error.correlation_id}
-        if error
-        else None,
-    }
 
 
 @app.command("list")
@@ -74,7 +56,7 @@ def list_changes(
         )
         found = run(_explained(desk, found))
     if as_json:
-        print_json({"changes": [change_json(change) for change in found]})
+        print_json({"changes": [view(change) for change in found]})
         return
     print_table(
         ("CHANGE", "ORG", "USER", "STATE", "ACCEPTED", "TRIES", "REASON"),
@@ -118,7 +100,7 @@ def show(
             _unknown(change_id)
         change = run(_explained(desk, [change]))[0]
         records = run(_history(desk, change)) if history else None
-    document = change_json(change)
+    document = view(change)
     if records is not None:
         document["history"] = [_record_json(record) for record in records]
     if as_json:
@@ -163,7 +145,7 @@ def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
     if change is None:
         _unknown(change_id)
     if as_json:
-        print_json(change_json(change))
+        print_json(view(change))
     else:
         print(f"change {change.id} of {change.user.value} is {change.state}")
 

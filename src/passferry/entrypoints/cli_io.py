@@ -10,13 +10,15 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
+
+from passferry.entrypoints.change_view import utc
 
 if TYPE_CHECKING:
     from passferry.domain.change import Reference
@@ -184,7 +186,7 @@ def timestamp(at: float | None) -> str | None:
     """RFC 3339 in UTC with milliseconds, as the HTTP interface writes it."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(at)
 
 
 def moment(text: str, now: float) -> float | None:

@@ -21,6 +21,7 @@ from passferry.domain.change import RETRYABLE, Change, State, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
+from passferry.entrypoints.change_view import view
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
@@ -216,7 +217,7 @@ class _Gateway:
             {
                 "success": True,
                 "message": "changes, newest first",
-                "changes": [answers.view(self._explained(change)) for change in shown],
+                "changes": [view(self._explained(change)) for change in shown],
                 "next": parse.cursor(shown[-1].accepted_at, shown[-1].id) if more else None,
             },
         )
@@ -342,4 +343,4 @@ def _unknown_change() -> Problem:
 
 
 def _shown(change: Change) -> Answer:
-    return Answer(200, {"success": True, "message": "the change as it is now", **answers.view(change)})
+    return Answer(200, {"success": True, "message": "the change as it is now", **view(change)})

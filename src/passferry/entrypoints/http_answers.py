@@ -12,7 +12,7 @@ from passferry.accept import NotAccepted
 from passferry.domain.change import Change, State
 from passferry.domain.messages import message_for
 from passferry.domain.policy import Violation
-from passferry.entrypoints.http_parse import Problem, utc
+from passferry.entrypoints.http_parse import Problem
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -100,25 +100,6 @@ def _error(
     if violations:
         body["errors"] = [{"code": each.code, "message": each.message} for each in violations]
     return Answer(status, body, headers)
-
-
-def view(change: Change) -> dict[str, Any]:
-    """A change as `GET /changes/{id}` shows it."""
-    error = change.error
-    return {
-        "changeId": change.id,
-        "org": change.org,
-        "user": change.user.value,
-        "status": str(change.state),
-        "evidence": str(change.evidence) if change.evidence is not None else None,
-        "attempts": change.attempts,
-        "acceptedAt": utc(change.accepted_at),
-        "updatedAt": utc(change.updated_at),
-        "nextAttemptAt": utc(change.next_attempt_at) if change.next_attempt_at is not None else None,
-        "error": None
-        if error is None
-        else {"code": error.code, "message": error.message, "correlationId": error.correlation_id},
-    }
 
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, NoReturn
@@ -179,11 +179,6 @@ def rfc3339(text: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     return moment + leap + float(f"0.{fraction or 0}")
-
-
-def utc(moment: float) -> str:
-    """``moment`` (epoch seconds) as an RFC 3339 time in UTC with milliseconds."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def idempotency_key(values: Sequence[bytes]) -> str | None:
