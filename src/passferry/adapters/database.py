@@ -6,7 +6,7 @@ one hop a transaction, whatever the number of its statements.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from passferry.adapters import schema
+from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
-from passferry.ports import StoreBusy, StoreFull, StoreLost
+from passferry.ports import StaleSeal, StoreBusy, StoreFull, StoreLost
 
 T = TypeVar("T")
 
@@ -155,6 +156,23 @@ def prepare(database: Database) -> None:
             connection.execute(insert(schema.meta).values(name="version", value=str(schema.VERSION)))
         elif int(found) > schema.VERSION:
             raise NewerDatabase(found)
+        for index in schema.ADDED_INDEXES:
+            index.create(connection, checkfirst=True)
+
+
+def required_key(connection: Connection) -> str | None:
+    """The id of the only key that sealed values may be stored under; None while no key was rotated."""
+    return connection.execute(_REQUIRED_KEY).scalar()
+
+
+_REQUIRED_KEY = select(schema.meta.c.value).where(schema.meta.c.name == "sealing_key")
+
+
+def check_seals(connection: Connection, sealed: Iterable[bytes]) -> None:
+    """Refuse what is sealed under a key that rotation replaces and will destroy. Raises ``StaleSeal``."""
+    required = required_key(connection)
+    if required is not None and any(key_id_of(value) != required for value in sealed):
+        raise StaleSeal(required)
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, updat
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database
+from passferry.adapters.database import Chain, Database, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.domain.audit import RECORD_FIELDS, Head, Record
@@ -139,8 +139,9 @@ class SqlLookupStore:
         sealed, verifiers = CHANGES.c.sealed_key, schema.accounts.c.verifier_key
 
         def work(c: Connection) -> set[str]:
-            found = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
+            found: set[str | None] = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
             found |= set(c.execute(select(verifiers).distinct()).scalars())
+            found.add(required_key(c))
             return {key_id for key_id in found if key_id}
 
         return await self._database.run(work)
