@@ -10,7 +10,7 @@ KEYS_KEPT = 86400.0
 """Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
 BATCH = 500
 MOST_BATCHES = 100
-"""Of each kind in one go: called every minute, that keeps up with 800 a second and leaves time for the rest."""
+"""Of each kind in one go: called every minute, it keeps up with 800 a second and leaves time for the rest."""
 PAUSE = 0.05
 """Seconds between two batches, in which accepts get at the database."""
 

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from passferry.simulator import Settings
@@ -11,6 +12,10 @@ from passferry.simulator import Settings
 from .harness import Client, StandIn, call, genesys, home, until
 
 CALM = Settings().changed({"rate": 100_000, "faults": {}})
+
+
+def _last_is(target: StandIn, user: str, password: str) -> bool:
+    return target.passwords(user)[-1:] == [password]
 
 
 def test_rotations_beside_a_busy_gateway_refuse_and_lose_nothing(tmp_path: Path) -> None:
@@ -46,7 +51,7 @@ def test_rotations_beside_a_busy_gateway_refuse_and_lose_nothing(tmp_path: Path)
             pusher.join(60)
         assert (failures, finished) == ([], 3)
         for user, password in wanted.items():
-            until(lambda u=user, p=password: target.passwords(u)[-1:] == [p], 60, f"{user} gets {password}")
+            until(partial(_last_is, target, user, password), 60, f"{user} gets {password}")
         assert len(json.loads(place.ring.read_text())["keys"]) == 1
         user, password = next(iter(wanted.items()))
         until(lambda: place.run("verify", user, stdin=password.encode()).code == 0, 20, "verify")
@@ -69,9 +74,8 @@ def test_a_gateway_whose_ring_lacks_the_key_waits_and_says_so(tmp_path: Path) ->
         assert client.send(user, "Correct-Horse-2").json["code"] == "key.missing"
         assert call("GET", f"{url}/readyz").status == 503
         assert call("POST", f"{url}/orgs/default/resume", key=operator).status == 200
-        waiting = until(
-            lambda: found if (found := client.change(change))["error"] else None, 20, "the change is tried"
-        )
+        until(lambda: client.change(change)["error"], 20, "a try of the change")
+        waiting = client.change(change)
         assert (waiting["status"], waiting["error"]["code"], waiting["attempts"]) == (
             "pending",
             "key.missing",

@@ -1,5 +1,7 @@
 """The contracts of ``ResealStore`` and ``RetentionStore``."""
 
+from typing import Any
+
 import pytest
 
 from passferry.domain.change import Reference, State
@@ -106,7 +108,7 @@ def test_idempotency_keys_are_pruned_once_they_are_old_and_their_change_has_ende
     """The key of a live change stays; those of ended and of pruned changes go, when they are old enough."""
 
     async def body() -> None:
-        def fields(key: str) -> dict[str, object]:
+        def fields(key: str) -> dict[str, Any]:
             return {"idempotency_key": key, "body_mac": b"mac"}
 
         live = await bench.accepted("live@example.com", **fields("live"))
