@@ -24,7 +24,7 @@ from passferry.rotate import Rotated, rotate
 
 GOOD = "Correct-Horse-9"
 PORTAL = Caller("1", "portal", "source", (), None, 0.0)
-STEPS = ["added", "required", "batch", "noted", "destroyed"]
+STEPS = ["added", "retired", "batch", "noted", "destroyed"]
 
 
 class Killed(BaseException):
@@ -106,6 +106,12 @@ class Place:
         holder = KeyFile(self.ring, clock.now)
         return await rotate(holder, self.stores.keep, FileSealer(self.ring), clock, "operator:test", step)
 
+    async def rotated(self, times: int) -> None:
+        """Rotate that often; what ``old`` names afterwards is the key that is active now."""
+        for _ in range(times):
+            await self.rotate()
+        self.old = keyring.load(self.ring).active
+
     async def opens(self, change_id: str) -> bytes:
         """The password of a live change, opened with the ring as it is on disk now."""
         change = await self.stores.lookup.change(change_id)
@@ -156,13 +162,15 @@ def test_afterwards_only_the_new_key_is_there_and_opens_everything(tmp_path: Pat
         asyncio.run(body(place))
 
 
+@pytest.mark.parametrize("before", [0, 2])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_rotation_that_was_cut_short_loses_nothing_and_is_finished_by_the_next(
-    tmp_path: Path, step: str
+    tmp_path: Path, step: str, before: int
 ) -> None:
-    """After a death at any step everything opens; changes are accepted; once more ends with one new key."""
+    """After a death at any step of any rotation all opens; changes are accepted; once more ends it."""
 
     async def body(place: Place) -> None:
+        await place.rotated(before)
         first = await place.push()
         await place.deliver("done@example.com")
         with pytest.raises(Killed):
@@ -183,9 +191,10 @@ def test_a_rotation_that_was_cut_short_loses_nothing_and_is_finished_by_the_next
         asyncio.run(body(place))
 
 
-@pytest.mark.parametrize("step", ["added", "required", "batch", "noted", ""])
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("step", ["added", "retired", "batch", "noted", ""])
 def test_what_was_sealed_before_a_rotation_and_is_committed_after_it_is_sealed_anew(
-    tmp_path: Path, step: str
+    tmp_path: Path, step: str, before: int
 ) -> None:
     """Whatever a rotation gets to between an accept's seal and its commit: what is stored opens."""
 
@@ -197,6 +206,7 @@ def test_what_was_sealed_before_a_rotation_and_is_committed_after_it_is_sealed_a
             else:
                 await place.rotate()
 
+        await place.rotated(before)
         await place.push()
         store = RotatedBefore(place, happens)
         change_id = await place.push("racing@example.com", store)

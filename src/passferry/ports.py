@@ -335,10 +335,10 @@ class ResealStore(Protocol):
     """What rotation needs of the store."""
 
     async def sealing_key(self) -> str | None:
-        """The id of the only key under which values may be stored; None while any may."""
+        """The id of the newest key that a rotation made; None while no key was rotated."""
 
-    async def require_key(self, key_id: str, actor: str, now: float) -> None:
-        """Store nothing any more that is sealed under another key than ``key_id``; on the audit trail."""
+    async def retire(self, old: Collection[str], key_id: str, actor: str, now: float) -> None:
+        """Store nothing any more that is sealed under ``old``, which ``key_id`` replaces; audited."""
 
     async def sealed_otherwise(self, key_id: str) -> list[tuple[str, ...]]:
         """Keys of the rows whose sealed values need another key than ``key_id``."""

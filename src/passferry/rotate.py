@@ -4,8 +4,8 @@ Each step is durable before the next, and may be cut short anywhere. Running it 
 
 1. The ring gets the new key, as its active one, and keeps the old. A running gateway sees the new file before
    its next seal.
-2. The store takes nothing any more that is sealed under another key: what was sealed before that moment is
-   in it already, or is refused and sealed again.
+2. The store takes nothing any more that is sealed under an old key: what was sealed before that moment is in
+   it already, or is refused and sealed again.
 3. What is stored is sealed again in small batches, which leave room for the gateway between them.
 4. Once nothing needs another key, and the audit trail says so, the old keys are destroyed.
 """
@@ -56,8 +56,8 @@ async def rotate(
         old = frozenset({active})
         active = keys.add()
         step("added")
-    await store.require_key(active, actor, clock.now())
-    step("required")
+    await store.retire(old, active, actor, clock.now())
+    step("retired")
     resealed, unreadable = await _reseal_all(store, sealer, clock, active, step)
     if unreadable:
         return Rotated(active, resumed, resealed, (), tuple(unreadable))

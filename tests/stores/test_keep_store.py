@@ -22,21 +22,33 @@ def under(key_id: str, row: SealedRow) -> bytes:
 # --- rotation ------------------------------------------------------------------------------------
 
 
-def test_until_a_key_is_required_any_is_taken(bench: Bench) -> None:
-    """A database that was never rotated does not look at key ids; afterwards it refuses whole batches."""
+def test_what_is_sealed_under_a_retired_key_is_not_taken(bench: Bench) -> None:
+    """Whole batches are refused, with the id of the newest key; keys that nobody retired are taken."""
 
     async def body() -> None:
         await bench.accepted()
         assert await bench.keep.sealing_key() is None
-        await bench.keep.require_key(OTHER, "operator:test", NOW)
+        await bench.keep.retire({"ab" * 8}, OTHER, "operator:test", NOW)
+        await bench.accepted("taken@example.com")
+        await bench.keep.retire({KEY}, OTHER, "operator:test", NOW)
         assert await bench.keep.sealing_key() == OTHER
         with pytest.raises(StaleSeal, match=OTHER):
             await bench.accept(bench.new(EMAIL), bench.new("other@example.com"))
-        await bench.keep.require_key(OTHER, "operator:test", NOW)
-        await bench.keep.require_key(KEY, "operator:test", NOW)
-        await bench.accepted(EMAIL)
-        assert await bench.records() == ["accepted", "key.rotated", "key.rotated", "accepted"]
-        assert await bench.records("other") == ["key.rotated", "key.rotated"]
+        assert await bench.records() == ["accepted", "key.rotated", "accepted"]
+        assert await bench.records("other") == ["key.rotated"]
+
+    run(body)
+
+
+def test_the_key_before_is_retired_with_those_that_are_named(bench: Bench) -> None:
+    """A rotation that was cut short before it could name what it replaces leaves no way back to it."""
+
+    async def body() -> None:
+        await bench.keep.retire((), KEY, "operator:test", NOW)
+        await bench.accepted()
+        await bench.keep.retire((), OTHER, "operator:test", NOW)
+        with pytest.raises(StaleSeal):
+            await bench.accepted(EMAIL)
 
     run(body)
 

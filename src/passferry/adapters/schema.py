@@ -26,8 +26,8 @@ meta = Table(
     Column("name", String(40), primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``version`` of the schema, ``ring``: which key ring this database belongs to, ``sealing_key``: the only key
-under which sealed values are stored since the first rotation."""
+"""``version`` of the schema, ``ring``: which key ring this database belongs to, ``sealing_key``: the
+newest key that a rotation made, ``retired:ID``: a key under which nothing is stored any more."""
 
 orgs = Table(
     "orgs",

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, or_, select, tuple_, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database, required_key, upsert
+from passferry.adapters.database import Chain, Database, required_key, retired, upsert
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import Record
 from passferry.domain.change import Reference, State
@@ -40,12 +40,15 @@ class SqlKeepStore:
         """See the port."""
         return await self._database.run(required_key)
 
-    async def require_key(self, key_id: str, actor: str, now: float) -> None:
+    async def retire(self, old: Collection[str], key_id: str, actor: str, now: float) -> None:
         """See the port."""
 
         def work(c: Connection) -> None:
-            if required_key(c) != key_id:
-                upsert(c, schema.meta, [{"name": "sealing_key", "value": key_id}])
+            before = required_key(c)
+            gone = {*old, before} - {key_id, None}
+            rows = [{"name": retired(str(each)), "value": key_id} for each in gone]
+            upsert(c, schema.meta, [*rows, {"name": "sealing_key", "value": key_id}])
+            if before != key_id:
                 self._note(c, [Record("key.rotated", now, actor, other=key_id)])
 
         await self._database.run(work)
