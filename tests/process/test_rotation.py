@@ -6,16 +6,22 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from passferry.simulator import Settings
 
 from .harness import Client, StandIn, call, genesys, home, until
 
-CALM = Settings().changed({"rate": 100_000, "faults": {}})
+CALM = Settings.calm(rate=100_000)
 
 
 def _last_is(target: StandIn, user: str, password: str) -> bool:
     return target.passwords(user)[-1:] == [password]
+
+
+def _code(change: dict[str, Any]) -> Any:
+    """The code of its error; a change that was not tried yet may show why its org is paused."""
+    return change["error"] and change["error"]["code"]
 
 
 def test_rotations_beside_a_busy_gateway_refuse_and_lose_nothing(tmp_path: Path) -> None:
@@ -74,13 +80,9 @@ def test_a_gateway_whose_ring_lacks_the_key_waits_and_says_so(tmp_path: Path) ->
         assert client.send(user, "Correct-Horse-2").json["code"] == "key.missing"
         assert call("GET", f"{url}/readyz").status == 503
         assert call("POST", f"{url}/orgs/default/resume", key=operator).status == 200
-        until(lambda: client.change(change)["error"], 20, "a try of the change")
+        until(lambda: _code(client.change(change)) == "key.missing", 20, "a try of the change")
         waiting = client.change(change)
-        assert (waiting["status"], waiting["error"]["code"], waiting["attempts"]) == (
-            "pending",
-            "key.missing",
-            0,
-        )
+        assert (waiting["status"], waiting["attempts"]) == ("pending", 0)
         assert call("GET", f"{url}/readyz", key=operator).json["errors"]
         place.ring.write_bytes(after)
         assert call("GET", f"{url}/readyz").status == 200
