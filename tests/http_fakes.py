@@ -34,9 +34,6 @@ class StillClock:
     def monotonic(self) -> float:
         return self.at
 
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
-
 
 @dataclass
 class FakeAccept:

@@ -11,8 +11,8 @@ from passferry.ports import StoreBusy
 
 
 def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
-    """A locked database or a full disk passes: the next minute looks and empties the log again."""
-    emptied = list[float]()
+    """A locked database or a full disk passes: the next minute looks, prunes and empties the log again."""
+    emptied, kept = list[float](), list[float]()
     troubles: list[Exception] = [StoreBusy("locked"), OSError("disk")]
 
     async def heads() -> dict[str, Head]:
@@ -26,7 +26,11 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
     stores = SimpleNamespace(
         lookup=SimpleNamespace(heads=heads), database=SimpleNamespace(checkpoint=checkpoint)
     )
-    gateway: Any = SimpleNamespace(stores=stores, unready=list)
+
+    async def keep_house() -> None:
+        kept.append(asyncio.get_running_loop().time())
+
+    gateway: Any = SimpleNamespace(stores=stores, unready=list, keep_house=keep_house)
 
     async def body() -> None:
         task = asyncio.create_task(_keep_house(gateway))
@@ -34,4 +38,4 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
         task.cancel()
 
     run(body())
-    assert emptied == [2 * HEADS_EVERY, 3 * HEADS_EVERY]
+    assert emptied == kept == [2 * HEADS_EVERY, 3 * HEADS_EVERY]

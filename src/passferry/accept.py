@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from passferry.domain.accepting import (
     CLOCK_TOLERANCE,
@@ -28,6 +28,7 @@ from passferry.ports import (
     LookupStore,
     SealBroken,
     Sealer,
+    StaleSeal,
     StoreBusy,
     StoreFull,
     StoreLost,
@@ -209,12 +210,16 @@ class Accept:
         now = self._clock.now()
         change_id = uuid.uuid4().hex
         binding = Binding("password", request.org, request.user.value, change_id)
+
+        def sealed() -> bytes:
+            return self._sealer.seal(request.password.reveal().encode(), binding)
+
         return NewChange(
             id=change_id,
             org=request.org,
             user=request.user,
             source=caller.name,
-            sealed=self._sealer.seal(request.password.reveal().encode(), binding),
+            sealed=sealed(),
             now=now,
             expires_at=now + intake.time_to_live,
             changed_at=request.changed_at,
@@ -222,6 +227,7 @@ class Accept:
             idempotency_key=request.idempotency_key,
             body_mac=self._body_mac(request) if request.idempotency_key is not None else b"",
             same=lambda live: self._same(live, request.password),
+            anew=sealed,
         )
 
     def _body_mac(self, request: Request) -> bytes:
@@ -255,17 +261,15 @@ class Accept:
             batch = [self._queue.get_nowait() for _ in range(min(BATCH, self._queue.qsize()))]
             await self._commit_batch(batch)
 
-    async def _commit_batch(self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]]) -> None:
+    async def _commit_batch(
+        self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]], *, anew: bool = False
+    ) -> None:
         try:
             verdicts = await self._store.accept([item for item, _ in batch], judge)
-        except StoreBusy:
-            _fail(
-                batch,
-                NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5),
-            )
-        except StoreFull:
-            refusal = NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
-            _fail(batch, refusal)
+        except StaleSeal as stale:
+            await self._commit_anew(batch, str(stale), again=anew)
+        except StoreFull as full:
+            _fail(batch, _no_room(full))
         except StoreLost as lost:
             _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
             self._fatal(str(lost))
@@ -274,15 +278,33 @@ class Accept:
                 _fail(batch, error)
             else:
                 for one in batch:
-                    await self._commit_batch([one])
+                    await self._commit_batch([one], anew=anew)
         else:
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():
                     future.set_result(verdict)
 
+    async def _commit_anew(
+        self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]], key_id: str, *, again: bool
+    ) -> None:
+        """The sealing key was replaced by ``key_id`` between seal and commit."""
+        if again or not self._sealer.knows(key_id):
+            _fail(
+                batch,
+                NotAccepted("key.missing", "The gateway lacks its newest sealing key.", retry_after=30),
+            )
+        else:
+            await self._commit_batch([(_sealed_anew(item), future) for item, future in batch], anew=True)
+
 
 def _shutting_down() -> NotAccepted:
     return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
+
+
+def _no_room(full: StoreFull) -> NotAccepted:
+    if isinstance(full, StoreBusy):
+        return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
+    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
 
 
 def _fail(batch: Sequence[tuple[NewChange, asyncio.Future[Verdict]]], error: Exception) -> None:
@@ -290,6 +312,10 @@ def _fail(batch: Sequence[tuple[NewChange, asyncio.Future[Verdict]]], error: Exc
         if not future.done():
             future.set_exception(error)
             future.exception()  # seen, even if its caller has gone
+
+
+def _sealed_anew(item: NewChange) -> NewChange:
+    return replace(item, sealed=item.anew()) if item.anew is not None else item
 
 
 def _fresh(item: NewChange) -> Change:

@@ -20,11 +20,12 @@ from passferry.adapters.database import Database, NewerDatabase, add_orgs, prepa
 from passferry.adapters.genesys import GenesysTarget
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.http_client import http_client
+from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
-from passferry.adapters.sealing import RingSealer
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
+from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import OrgSettings, Settings
 from passferry.deliver import Delivery, Tools
@@ -33,10 +34,12 @@ from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Hasher, LookupStore, Sealer, Target
+from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Sealer, Target
+from passferry.retention import prune
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
+ROTATION_LOCK = "rotate.lock"
 CLOCK_UNCONFIRMED = 7 * 86400.0
 
 
@@ -61,14 +64,15 @@ class Stores:
     """An open database with its key ring, and the ports over them."""
 
     database: Database
-    sealer: RingSealer
+    sealer: Sealer
     accept: SqlAcceptStore
     delivery: SqlDeliveryStore
     lookup: SqlLookupStore
     access: SqlAccessStore
+    keep: SqlKeepStore
 
     @classmethod
-    def over(cls, database: Database, sealer: RingSealer) -> "Stores":
+    def over(cls, database: Database, sealer: Sealer) -> "Stores":
         """All stores over one database."""
         return cls(
             database,
@@ -77,6 +81,7 @@ class Stores:
             SqlDeliveryStore(database),
             SqlLookupStore(database),
             SqlAccessStore(database),
+            SqlKeepStore(database),
         )
 
 
@@ -102,8 +107,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
         raise StateError(
             f"there is no database at {path}", "start `passferry serve` once, or set PASSFERRY_STATE_DIR"
         )
-    ring = _ring(settings.key_file, path, now)
-    sealer = RingSealer(ring)
+    sealer = _sealer(settings.key_file, path, now)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
     database = Database(path, audit_key(sealer))
     try:
@@ -141,16 +145,16 @@ def check_state_dir(path: Path, *, create: bool) -> None:
         raise StateError(f"others may write to the state directory {path}", f"chmod 700 {path}")
 
 
-def _ring(path: Path, database: Path, now: float) -> keyring.KeyRing:
+def _sealer(path: Path, database: Path, now: float) -> FileSealer:
     try:
         keyring.check_place(path, [database.parent])
         try:
-            return keyring.load(path)
+            return FileSealer(path)
         except keyring.KeyRingMissing:
             if _holds_anything(database):
                 raise
         keyring.create(path, keyring.generate(now))
-        return keyring.load(path)
+        return FileSealer(path)
     except keyring.KeyRingMissing as error:
         what, hint = error.what, "restore the key ring from its back-up: nothing stored opens without it"
     except keyring.KeyRingError as error:
@@ -162,7 +166,7 @@ def _holds_anything(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
 
-def _check_database(database: Database, sealer: RingSealer, orgs: list[str]) -> None:
+def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None:
     prepare(database)
     fingerprint = sealer.mac("ring", b"").hex()[:32]
     with database.engine.begin() as connection:
@@ -196,6 +200,8 @@ class Desk:
     sealer: Sealer
     hasher: Hasher
     clock: Clock
+    keep: SqlKeepStore
+    keys: KeyHolder
 
 
 @contextmanager
@@ -205,16 +211,29 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
     stores = open_stores(settings, clock.now(), create=write)
     hasher = Argon2Hasher()
     try:
-        yield Desk(settings, stores.lookup, stores.access, stores.delivery, stores.sealer, hasher, clock)
+        yield Desk(
+            settings,
+            stores.lookup,
+            stores.access,
+            stores.delivery,
+            stores.sealer,
+            hasher,
+            clock,
+            stores.keep,
+            KeyFile(settings.key_file, clock.now),
+        )
     finally:
         hasher.close()
         stores.database.close()
 
 
 @contextmanager
-def only_one(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory's lock. Raises ``StateError``, naming the process that holds it."""
-    path = state_dir / LOCK_FILE
+def only_one(state_dir: Path, lock: str = LOCK_FILE, does: str = "serves") -> Iterator[None]:
+    """Hold a lock in the state directory. Raises ``StateError``, naming the process that holds it.
+
+    ``lock`` is its file; ``does`` says what only one process at a time may do with the directory.
+    """
+    path = state_dir / lock
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,8 +246,8 @@ def only_one(state_dir: Path) -> Iterator[None]:
             yield
             return
     raise StateError(
-        f"process {holder} already serves the state directory {state_dir}",
-        "stop it, or set another PASSFERRY_STATE_DIR",
+        f"process {holder} already {does} the state directory {state_dir}",
+        "stop it, or set another PASSFERRY_STATE_DIR" if lock == LOCK_FILE else "wait until it ends",
     )
 
 
@@ -247,6 +266,16 @@ class Gateway:
     clock: Clock
     hasher: Argon2Hasher | None
 
+    async def keep_house(self) -> None:
+        """Delete what need not be kept any more, and forget missing keys that nothing needs any more.
+
+        Nothing is deleted by a clock that no answer of a target has confirmed since the start.
+        """
+        if self.stores.sealer.missing():
+            self.stores.sealer.missing(await self.stores.lookup.key_ids())
+        if any(one.gate.clock_confirmed_at is not None for one in self.deliveries.values()):
+            await prune(self.stores.keep, self.clock)
+
     async def set_paused(self, org: str, paused: bool, actor: str) -> None:
         """An operator pauses or resumes ``org``; resuming also forgets a wait that the target asked for."""
         delivery = self.deliveries.get(org)
@@ -260,7 +289,11 @@ class Gateway:
     def unready(self) -> list[str]:
         """Why changes cannot be accepted and delivered as promised; empty when they can."""
         mono = self.clock.monotonic()
-        return [
+        lacking = [
+            f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
+            for key_id in sorted(self.stores.sealer.missing())
+        ]
+        return lacking + [
             f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
             for org, delivery in self.deliveries.items()
             if mono - (delivery.gate.clock_confirmed_at or delivery.started) > CLOCK_UNCONFIRMED

@@ -26,6 +26,7 @@ from passferry.ports import (
     Hasher,
     SealBroken,
     Sealer,
+    StaleSeal,
     StoreFull,
     StoreLost,
     Target,
@@ -44,6 +45,8 @@ UNFOUND = CONCURRENCY // 4
 """Changes that may wait for the list of inactive users; it can take minutes, and others must go on."""
 LOOKUP_WAIT = 30.0
 LOOK_AFTER_EVERY = 30.0
+KEY_MISSING = 30.0
+"""Seconds until a change whose key is not in the ring is looked at again."""
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
@@ -280,7 +283,7 @@ class Delivery:
             nxt = self._decide(change, outcome, user.version)
             verifier = None
             if hashing is not None and nxt.state is State.APPLIED:
-                verifier = await self._seal_verifier(begun, hashing)
+                verifier = await self._verifier(begun, hashing)
         finally:
             if hashing is not None:
                 hashing.cancel()
@@ -352,16 +355,19 @@ class Delivery:
         try:
             return Password(self._t.sealer.open(change.sealed or b"", binding).decode())
         except UnknownKey:
-            return Outcome(Kind.UNAVAILABLE, "key.missing")
+            # No attempt of ours was lost on it: the change waits until the ring is whole again.
+            return Outcome(Kind.THROTTLED, "key.missing", retry_after=KEY_MISSING)
         except (SealBroken, UnicodeDecodeError):
             return Outcome(Kind.HELD, "seal.broken")
 
-    async def _seal_verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
+    async def _verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
         try:
-            verifier = await hashing
+            return await hashing
         except (MemoryError, RuntimeError):
             log.error("verifier.failed", org=self.org, change=change.id)
             return None
+
+    def _seal_verifier(self, change: Change, verifier: bytes) -> bytes:
         binding = Binding("verifier", self.org, change.resolved_id or "", change.id)
         return self._t.sealer.seal(verifier, binding)
 
@@ -389,11 +395,20 @@ class Delivery:
     async def _settle_as(
         self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None
     ) -> None:
+        """``verifier`` is sealed here, as late as can be: the key may be replaced at any time."""
         t = self._t
+        stale: set[str] = set()
         while True:
+            sealed = self._seal_verifier(tried, verifier) if verifier is not None else None
             try:
-                done = await t.store.settle(tried, outcome, nxt, t.clock.now(), verifier)
+                done = await t.store.settle(tried, outcome, nxt, t.clock.now(), sealed)
                 break
+            except StaleSeal as error:
+                if str(error) in stale:  # the ring lacks it: the outcome matters more than its verifier
+                    log.error("verifier.failed", org=self.org, change=tried.id)
+                    verifier = None
+                stale.add(str(error))
+                t.sealer.knows(str(error))
             except StoreFull as full:  # what the target did is known: it is written down before anything else
                 log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
                 await asyncio.sleep(1.0)

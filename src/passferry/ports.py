@@ -1,6 +1,6 @@
 """What the use cases need from the outside, named by role. Each port has one contract test suite."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +57,25 @@ class Sealer(Protocol):
 
     def knows(self, key_id: str) -> bool:
         """Whether the ring holds the sealing key named ``key_id`` (16 hexadecimal digits)."""
+
+    def missing(self, needed: Collection[str] | None = None) -> frozenset[str]:
+        """Ids of keys that were looked for and that the ring lacks.
+
+        With ``needed``, those that are not in it are forgotten.
+        """
+
+
+class KeyHolder(Protocol):
+    """The key ring, as rotation changes it. Steps are durable on return; errors are the adapter's."""
+
+    def keys(self) -> tuple[str, frozenset[str]]:
+        """The active sealing key's id, and those of the others."""
+
+    def add(self) -> str:
+        """Make a new sealing key and let it be the active one; the others stay. Its id."""
+
+    def destroy_old(self) -> None:
+        """Destroy every sealing key but the active one."""
 
 
 class VerifierBroken(Exception):
@@ -126,6 +145,10 @@ class StoreBusy(StoreFull):
 
 class StoreLost(Exception):
     """A commit failed and its effect is not known: the process must end and start anew."""
+
+
+class StaleSeal(Exception):
+    """Not stored: it was sealed under a key that rotation replaces. The new key's id is the argument."""
 
 
 class AcceptStore(Protocol):
@@ -298,6 +321,67 @@ class LookupStore(Protocol):
 
     async def key_ids(self) -> set[str]:
         """Ids of the sealing keys that stored values need."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow:
+    """A sealed value in its row: a change's password, or the verifier of what was last delivered."""
+
+    key: tuple[str, ...]  # of the row, as the store needs it
+    binding: Binding
+    sealed: bytes
+
+
+class ResealStore(Protocol):
+    """What rotation needs of the store."""
+
+    async def sealing_key(self) -> str | None:
+        """The id of the newest key that a rotation made; None while no key was rotated."""
+
+    async def retire(self, old: Collection[str], key_id: str, actor: str, now: float) -> None:
+        """Store nothing any more that is sealed under ``old``, which ``key_id`` replaces; audited."""
+
+    async def sealed_otherwise(self, key_id: str) -> list[tuple[str, ...]]:
+        """Keys of the rows whose sealed values need another key than ``key_id``."""
+
+    async def reseal(
+        self, rows: Sequence[tuple[str, ...]], key_id: str, anew: Callable[[SealedRow], bytes | None]
+    ) -> int:
+        """Replace the sealed values of ``rows`` that still need another key by what ``anew`` gives.
+
+        None leaves a value as it is. All in one transaction; how many were replaced.
+        """
+
+    async def note_retired(self, key_ids: Collection[str], actor: str, now: float) -> None:
+        """Write down that ``key_ids`` are not needed any more and are destroyed now."""
+
+
+class RetentionStore(Protocol):
+    """What must not be kept for good. Each call is one short transaction."""
+
+    async def prune_changes(self, ended_before: float, most: int) -> int:
+        """Delete up to ``most`` changes that ended before then (epoch seconds); how many were deleted."""
+
+    async def prune_idempotency(self, made_before: float, most: int) -> int:
+        """Delete up to ``most`` Idempotency-Keys that were used before then and whose change has ended."""
+
+    async def forget_user(
+        self, org: str, user: Reference, actor: str, now: float, block: float
+    ) -> "Forgotten | None":
+        """Delete what is kept of a user, but for the audit trail, which says that it was done.
+
+        None: nothing is kept of such a user. Raises ``NotNow`` while a change of the user is live, or a send
+        to it may still be executed (``block`` seconds after its intent).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was deleted."""
+
+    references: int
+    changes: int
+    verifier: bool
 
 
 class NotNow(Exception):

@@ -42,9 +42,6 @@ class StandingClock:
     def monotonic(self) -> float:
         return 0.0
 
-    async def sleep(self, seconds: float) -> None:
-        return None
-
 
 def run(body: Callable[[], Awaitable[T]]) -> T:
     """Run ``body`` within a bounded time."""

@@ -29,9 +29,6 @@ class MovedClock:
     def monotonic(self) -> float:
         return self.time
 
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
 
 class Endpoint:
     """A token endpoint that answers as told, the last answer for ever."""

@@ -40,9 +40,6 @@ class StandingClock:
     def monotonic(self) -> float:
         return self.time
 
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
 
 @dataclass
 class WrittenGate:

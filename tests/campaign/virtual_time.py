@@ -55,10 +55,6 @@ class VirtualClock:
         """The loop's time."""
         return self._loop.time()
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait in virtual time."""
-        await asyncio.sleep(seconds)
-
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """The result of ``main``, in virtual time."""

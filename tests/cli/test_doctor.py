@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from passferry import bootstrap
+from passferry.adapters.key_file import KeyFile
 from passferry.config import load_settings
 from passferry.simulator import Fault, Settings, Simulator
 from process.harness import genesys
@@ -377,6 +378,22 @@ def test_a_database_of_a_newer_version_or_another_ring_fails_with_2(doctor: Any,
             code, found = doctor(url)
             assert (code, found["database"]["level"]) == (2, "fail")
             assert said in found["database"]["remedy"]
+
+
+def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:
+    """Two keys in the ring are a warning, and a ring from before a rotation fails, each with its remedy."""
+    ring = load_settings(None).key_file
+    before = ring.read_bytes()
+    with simulated() as (_, url):
+        KeyFile(ring, time).add()
+        found = doctor(url)[1]["key file"]
+        assert (found["level"], found["remedy"]) == ("warn", "`passferry keys rotate` finishes it")
+        assert cli("keys", "rotate").code == 0
+        assert doctor(url)[1]["key file"]["level"] == "ok"
+        ring.write_bytes(before)
+        code, found = doctor(url)
+        assert (code, found["database"]["level"]) == (2, "fail")
+        assert "the key ring lacks the key" in found["database"]["message"]
 
 
 def test_a_file_that_is_no_database_fails_with_2(doctor: Any, made: Path) -> None:

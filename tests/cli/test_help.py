@@ -31,11 +31,13 @@ COMMANDS = [
     "orgs list",
     "orgs pause",
     "orgs resume",
+    "orgs forget-user",
     "access add",
     "access list",
     "access revoke",
     "audit verify",
     "doctor",
+    "keys rotate",
 ]
 
 HEAVY = (
@@ -78,9 +80,10 @@ Commands:
   verify    Say whether a password is the one last delivered.
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
-  orgs      The orgs: list, pause, resume.
+  orgs      The orgs: list, pause, resume, forget a user.
   access    Access keys: add, list, revoke.
   audit     The audit trail: verify.
+  keys      The sealing keys: rotate.
 
   Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not
   reachable (try again), 4 accepted and not delivered yet.

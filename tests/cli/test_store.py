@@ -240,6 +240,59 @@ def test_a_wrong_key_is_2(cli: Cli, store: Settings, arguments: list[str]) -> No
     assert json.loads(cli("access", "list", "--json").out) == {"keys": []}
 
 
+# --- sealing keys ----------------------------------------------------------------------------
+
+
+def test_keys_are_rotated_and_everything_still_opens(cli: Cli, store: Settings) -> None:
+    """Two live passwords and a verifier are sealed anew; `verify` works; once more, another key."""
+    done = json.loads(cli("keys", "rotate", "--json").out)
+    assert (done["resumed"], done["resealed"], len(done["destroyed"])) == (False, 3, 1)
+    assert cli("verify", "three@example.com", stdin=PASSWORD.encode()).code == 0
+    assert "3 values sealed anew" in cli("keys", "rotate").out
+    assert done["key"] not in store.key_file.read_text()
+    assert cli("audit", "verify").code == 0
+
+
+def test_a_ring_whose_folder_cannot_be_written_is_2_and_stays(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says that nothing was lost, and what to do."""
+    before = store.key_file.read_bytes()
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    done = cli("keys", "rotate")
+    assert done.code == 2
+    assert "Read-only file system; the rotation is not finished, and the old key is kept" in done.err
+    assert store.key_file.read_bytes() == before
+
+
+def test_an_old_ring_after_a_rotation_is_refused(cli: Cli, store: Settings) -> None:
+    """A ring restored from before the rotation lacks the key: exit code 2 names it."""
+    before = store.key_file.read_bytes()
+    key = json.loads(cli("keys", "rotate", "--json").out)["key"]
+    store.key_file.write_bytes(before)
+    done = cli("changes", "list")
+    assert done.code == 2
+    assert f"the key ring lacks the key {key}" in done.err
+
+
+def test_a_user_is_forgotten_once_no_change_is_live(cli: Cli, store: Settings) -> None:
+    """A live change refuses it; else the user's changes and verifier are gone; then nothing is known."""
+    refused = cli("orgs", "forget-user", "one@example.com")
+    assert refused.code == 1
+    assert "a change of this user is pending: nothing was deleted" in refused.err
+    assert cli("orgs", "forget-user", "three@example.com").out == (
+        "three@example.com: 1 changes and a verifier deleted\n"
+    )
+    assert cli("changes", "show", "three").code == 1
+    assert cli("verify", "three@example.com", stdin=PASSWORD.encode()).code == 4
+    assert cli("orgs", "forget-user", "three@example.com").code == 1
+    assert cli("audit", "verify").code == 0
+
+
 # --- verify ----------------------------------------------------------------------------------
 
 

@@ -6,20 +6,21 @@ one hop a transaction, whatever the number of its statements.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from passferry.adapters import schema
+from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
-from passferry.ports import StoreBusy, StoreFull, StoreLost
+from passferry.ports import StaleSeal, StoreBusy, StoreFull, StoreLost
 
 T = TypeVar("T")
 
@@ -155,6 +156,32 @@ def prepare(database: Database) -> None:
             connection.execute(insert(schema.meta).values(name="version", value=str(schema.VERSION)))
         elif int(found) > schema.VERSION:
             raise NewerDatabase(found)
+        for index in schema.ADDED_INDEXES:
+            index.create(connection, checkfirst=True)
+
+
+def required_key(connection: Connection) -> str | None:
+    """The id of the newest sealing key that a rotation made; None while no key was rotated."""
+    return connection.execute(_REQUIRED_KEY).scalar()
+
+
+_REQUIRED_KEY = select(schema.meta.c.value).where(schema.meta.c.name == "sealing_key")
+_NAMED = select(schema.meta.c.name).where(schema.meta.c.name.in_(bindparam("names", expanding=True))).limit(1)
+
+
+def retired(key_id: str) -> str:
+    """The name in ``meta`` that says that nothing is stored any more that is sealed under ``key_id``."""
+    return f"retired:{key_id}"
+
+
+def check_seals(connection: Connection, sealed: Iterable[bytes]) -> None:
+    """Refuse what is sealed under a key that rotation replaces and will destroy. Raises ``StaleSeal``.
+
+    A key that was never heard of is taken: it is in the ring already, and the rotation that made it goes on.
+    """
+    names = {retired(key_id) for value in sealed if (key_id := key_id_of(value))}
+    if names and connection.execute(_NAMED, {"names": sorted(names)}).first() is not None:
+        raise StaleSeal(required_key(connection) or "")
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

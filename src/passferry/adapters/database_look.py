@@ -65,7 +65,7 @@ def _look(connection: sqlite3.Connection) -> Look:
     keys = connection.execute(
         "SELECT sealed_key FROM changes WHERE live = 1 UNION SELECT verifier_key FROM accounts"
     )
-    needed = frozenset(key for (key,) in keys if key)
+    needed = frozenset(key for (key,) in [*keys, (meta.get("sealing_key"),)] if key)
     live = connection.execute("SELECT count(*) FROM changes WHERE live = 1").fetchone()[0]
     paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL"))
     return Look(version, meta.get("ring"), needed, live, paused)

@@ -77,6 +77,18 @@ def generate(now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing
     return KeyRing(key.id, {key.id: key}, random(KEY_BYTES))
 
 
+def with_new_key(ring: KeyRing, now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
+    """``ring`` with one sealing key more, which is active; arguments as those of ``generate``."""
+    key = generate(now, random).keys
+    (fresh,) = key.values()
+    return KeyRing(fresh.id, {**ring.keys, fresh.id: fresh}, ring.mac_key)
+
+
+def with_active_only(ring: KeyRing) -> KeyRing:
+    """``ring`` without the sealing keys that are not active. The MAC key stays."""
+    return KeyRing(ring.active, {ring.active: ring.keys[ring.active]}, ring.mac_key)
+
+
 def check_place(path: Path, beside: Sequence[Path]) -> None:
     """Refuse a ring that lies with what it seals: whoever copies the one would have the other.
 
@@ -115,6 +127,32 @@ def create(path: Path, ring: KeyRing) -> None:
         problem = KeyRingError(
             f"cannot write the key file {path}: {error.strerror}",
             "check the folder's owner and permissions, or set PASSFERRY_KEY_FILE",
+        )
+    if problem is not None:
+        raise problem
+
+
+def replace(path: Path, ring: KeyRing) -> None:
+    """Put ``ring`` in the place of the file at ``path``; cut short at any point, it leaves one of both.
+
+    The blocks of the old file are overwritten afterwards, unless it has another name (a hard link).
+
+    Raises:
+        KeyRingError: it cannot be written; the file is as it was.
+    """
+    problem = None
+    try:
+        target = path.resolve()  # a link to the ring stays one
+        with target.open("r+b") as old:
+            _replace(target, _serialize(ring))
+            if os.fstat(old.fileno()).st_nlink == 0:
+                old.write(bytes(os.fstat(old.fileno()).st_size))
+                old.flush()
+                os.fsync(old.fileno())
+    except OSError as error:
+        problem = KeyRingError(
+            f"cannot replace the key file {path}: {error.strerror}",
+            "its folder must be writable for the user who runs Passferry",
         )
     if problem is not None:
         raise problem
@@ -161,18 +199,38 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    temporary = _temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_synced(temporary, content)
         os.link(temporary, path)  # unlike a rename, it fails when something is there
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    for left in path.parent.glob(f".{path.name}.*.new"):  # by a process that was killed: it holds keys
+        left.unlink(missing_ok=True)
+    temporary = _temporary(path)
+    try:
+        _write_synced(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.new")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> bytes:

@@ -26,7 +26,8 @@ meta = Table(
     Column("name", String(40), primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""``version`` of the schema, ``ring``: which key ring this database belongs to."""
+"""``version`` of the schema, ``ring``: which key ring this database belongs to, ``sealing_key``: the
+newest key that a rotation made, ``retired:ID``: a key under which nothing is stored any more."""
 
 orgs = Table(
     "orgs",
@@ -128,6 +129,8 @@ idempotency = Table(
     Column("change_id", String(40), nullable=False),
     Column("created_at", Double, nullable=False),
 )
+ADDED_INDEXES = (Index("idempotency_created", idempotency.c.created_at),)
+"""Made in databases that are older than they: they change nothing for the programs that made those."""
 
 audit = Table(
     "audit",

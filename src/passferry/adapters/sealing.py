@@ -8,7 +8,7 @@ import contextlib
 import hmac
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -74,6 +74,10 @@ class RingSealer:
     def knows(self, key_id: str) -> bool:
         """Whether the ring holds the sealing key ``key_id`` (16 hexadecimal digits)."""
         return key_id in self._ciphers
+
+    def missing(self, needed: Collection[str] | None = None) -> frozenset[str]:
+        """None: this ring never changes, and what needs another key was refused when it was opened."""
+        return frozenset()
 
 
 def key_id_of(sealed: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database, upsert
+from passferry.adapters.database import Chain, Database, check_seals, upsert
 from passferry.adapters.rows import change_of, row_of
 from passferry.domain.accepting import Accepted, Judge, NewChange, Remembered, Replayed, UserRow, Verdict
 from passferry.domain.audit import Record
@@ -67,6 +67,7 @@ _UPDATE = (
 
 def _accept(connection: Connection, key: bytes, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
     verdicts: dict[int, Verdict] = {}
+    check_seals(connection, (item.sealed for item in items))
     for org in dict.fromkeys(item.org for item in items):
         mine = [(index, item) for index, item in enumerate(items) if item.org == org]
         page = _Page(connection, key, org, [item for _, item in mine])

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, union_all, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database
+from passferry.adapters.database import Chain, Database, check_seals
 from passferry.adapters.rows import change_of, key_id_of
 from passferry.adapters.store_accept import superseded, write_changes
 from passferry.domain.audit import Record
@@ -429,6 +429,8 @@ def _settle(
     stored = change_of(row)
     if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
         return stored  # an operator or a newer change was faster, or another owner tries it
+    if verifier is not None:
+        check_seals(c, [verifier])
     sent = stored.state is State.DELIVERING
     done = _after(stored, change, nxt, now)
     check_transition(stored.state, done.state)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database
+from passferry.adapters.database import Chain, Database, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.domain.audit import RECORD_FIELDS, Head, Record
@@ -30,10 +30,11 @@ def _rows(c: Connection, query: Select[Any]) -> Sequence[Row[Any]]:
 
 
 def needed_keys(c: Connection) -> set[str]:
-    """Ids of the sealing keys that live changes and verifiers need."""
+    """Ids of the sealing keys that live changes and verifiers need, and of the one that seals from now on."""
     sealed, verifiers = CHANGES.c.sealed_key, schema.accounts.c.verifier_key
     found = set(c.execute(select(sealed).distinct().where(CHANGES.c.live)).scalars())
     found |= set(c.execute(select(verifiers).distinct()).scalars())
+    found.add(required_key(c))
     return {key_id for key_id in found if key_id}
 
 

@@ -79,8 +79,10 @@ def _key_file(path: Path, beside: Path, *, needed: bool) -> tuple[keyring.KeyRin
     except keyring.KeyRingError as error:
         what, hint = error.what, error.hint
     else:
-        number = f"{len(ring.keys)} sealing key{'' if len(ring.keys) == 1 else 's'}"
-        return ring, ok("key file", f"{path}, {number}; is it backed up apart from the database?")
+        if len(ring.keys) > 1:
+            why = f"{path} holds {len(ring.keys)} sealing keys: a rotation runs, or was cut short"
+            return ring, warn("key file", why, "`passferry keys rotate` finishes it")
+        return ring, ok("key file", f"{path}, 1 sealing key; is it backed up apart from the database?")
     return None, fail("key file", what, hint)
 
 

@@ -26,6 +26,7 @@ class NewChange:
     idempotency_key: str | None = None
     body_mac: bytes = b""
     same: Callable[[Change], bool] = lambda live: False  # whether a live change holds the same password
+    anew: Callable[[], bytes] | None = None  # seals it once more, after the sealing key was replaced
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from passferry.entrypoints import cli_audit, cli_changes, cli_orgs
+from passferry.entrypoints import cli_audit, cli_changes, cli_keys, cli_orgs
 from passferry.entrypoints.cli_doctor import doctor
 from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
@@ -331,4 +331,5 @@ app.add_typer(cli_changes.app, name="changes")
 app.add_typer(cli_orgs.orgs, name="orgs")
 app.add_typer(cli_orgs.access, name="access")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_keys.app, name="keys")
 app.command(short_help="Check configuration, this machine and every org; change nothing.")(doctor)

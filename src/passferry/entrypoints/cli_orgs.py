@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from passferry.entrypoints.cli_io import Code, fail, print_json, print_table, timestamp
+from passferry.entrypoints.cli_io import (
+    Code,
+    NoMoreArguments,
+    fail,
+    print_json,
+    print_table,
+    reference,
+    timestamp,
+)
 from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
 
 if TYPE_CHECKING:
     from passferry.bootstrap import Desk
-    from passferry.ports import Caller
+    from passferry.ports import Caller, Forgotten
 
-orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume.")
+orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume, forget a user.")
 access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke.")
 
 OPERATOR = "operator"
@@ -118,6 +126,47 @@ async def _pause(desk: "Desk", org: str, paused: str | None) -> None:
     # Resuming also forgets a wait that the target asked for, as it does over HTTP.
     blocked_until = None if paused else 0.0
     await desk.delivery.set_org(org, paused, blocked_until, operator(), desk.clock.now())
+
+
+@orgs.command("forget-user", cls=NoMoreArguments)
+def forget_user(
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The target's id of the user, or an email (its userName).")
+    ],
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="Else `default`, or the only org.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Delete what is kept of a user: ended changes, verifier, references. The audit trail stays."""
+    from passferry.ports import NotNow
+
+    settings = settings_from(config)
+    name = the_org(settings, org)
+    state, found = "", None
+    with open_desk(settings, write=True) as desk:
+        try:
+            found = run(_forget(desk, name, user))
+        except NotNow as error:
+            state = str(error)
+    if state:
+        fail(
+            f"a change of this user is {state}: nothing was deleted",
+            "wait until it ended, or `passferry changes cancel` it; then once more",
+        )
+    if found is None:
+        fail("nothing is kept of such a user", "`passferry changes list --user USER` shows what is")
+    if as_json:
+        print_json({"org": name, "user": user, "changes": found.changes, "verifier": found.verifier})
+    else:
+        print(f"{user}: {found.changes} changes{' and a verifier' if found.verifier else ''} deleted")
+
+
+async def _forget(desk: "Desk", org: str, user: str) -> "Forgotten | None":
+    from passferry.domain.outcome import Limits
+
+    configured = desk.settings.orgs.get(org)
+    limits = Limits(request=configured.request_timeout) if configured is not None else Limits()
+    return await desk.keep.forget_user(org, reference(user), operator(), desk.clock.now(), limits.doubt)
 
 
 # --- access ----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ NOT_ACCEPTED: Mapping[str, int] = {
     "idempotency.key.reused": 409,
     "source.too.fast": 429,
     "queue.full": 503,
+    "key.missing": 503,
     "disk.full": 503,
     "store.busy": 503,
     "store.lost": 503,

@@ -16,6 +16,7 @@ from passferry.bootstrap import Gateway, StateError, assemble, check_state_dir, 
 from passferry.config import Settings
 from passferry.entrypoints.http_server import HttpServer
 from passferry.logs import configure
+from passferry.ports import StoreLost
 
 log = structlog.get_logger("passferry")
 
@@ -110,6 +111,10 @@ async def _house_round(gateway: Gateway, logged: dict[str, str]) -> None:
     for reason in gateway.unready():
         log.warning("not.ready", reason=reason)
     await gateway.stores.database.checkpoint()
+    try:
+        await gateway.keep_house()
+    except StoreLost as lost:
+        _die(str(lost))
 
 
 def _die(reason: str) -> None:
