@@ -16,6 +16,7 @@ from sqlalchemy import event
 from passferry.adapters.database import Database, add_orgs, prepare
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
+from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore
 from passferry.domain.accepting import Accepted, NewChange, Verdict, judge
 from passferry.domain.audit import GENESIS, verify_link
@@ -50,6 +51,7 @@ class Bench:
     delivery: SqlDeliveryStore
     lookup: SqlLookupStore
     access: SqlAccessStore
+    figures: SqlFiguresStore
     another_owner: Callable[[], SqlDeliveryStore]
     statements: list[str]
     now: float = NOW
@@ -137,6 +139,7 @@ def _sqlite(path: Path | None, *, inline: bool) -> Iterator[Bench]:
             SqlDeliveryStore(database),
             SqlLookupStore(database),
             SqlAccessStore(database),
+            SqlFiguresStore(database),
             lambda: SqlDeliveryStore(database),
             statements,
         )

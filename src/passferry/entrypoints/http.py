@@ -27,6 +27,7 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreBusy, StoreFull
 
 _WAITING = (State.PENDING, State.DELIVERING)
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
 
 
@@ -51,6 +52,7 @@ class HttpParts:
     clock: Clock
     ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
+    metrics: Callable[[Collection[str]], Awaitable[bytes]]  # orgs (none: all) to text
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
@@ -73,6 +75,7 @@ def app(parts: HttpParts) -> Starlette:
         _route("POST", "/orgs/{org}/resume", gateway.resume),
         _route("POST", "/policy/check", gateway.check),
         _route("POST", "/orgs/{org}/policy/check", gateway.check),
+        _route("GET", "/metrics", gateway.metrics),
         _route("GET", "/healthz", gateway.health),
         _route("GET", "/readyz", gateway.readiness),
     ]
@@ -264,6 +267,11 @@ class _Gateway:
         return Answer(200, {"success": True, "message": message, "org": org, "paused": paused})
 
     # --- the process -------------------------------------------------------------------------
+
+    async def metrics(self, exchange: Exchange) -> Answer:
+        """Figures in the text format of Prometheus, of the orgs that the key may use."""
+        caller = await self._caller(exchange, "metrics", "operator")
+        return Answer(200, await self._parts.metrics(caller.orgs), media=_PROMETHEUS)
 
     async def health(self, exchange: Exchange) -> Answer:
         """The process answers."""
