@@ -21,6 +21,7 @@ from passferry.domain.change import RETRYABLE, Change, State, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
+from passferry.entrypoints import openapi
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
@@ -76,6 +77,7 @@ def app(parts: HttpParts) -> Starlette:
         _route("POST", "/policy/check", gateway.check),
         _route("POST", "/orgs/{org}/policy/check", gateway.check),
         _route("GET", "/metrics", gateway.metrics),
+        _route("GET", "/openapi.json", gateway.openapi),
         _route("GET", "/healthz", gateway.health),
         _route("GET", "/readyz", gateway.readiness),
     ]
@@ -272,6 +274,11 @@ class _Gateway:
         """Figures in the text format of Prometheus, of the orgs that the key may use."""
         caller = await self._caller(exchange, "metrics", "operator")
         return Answer(200, await self._parts.metrics(caller.orgs), media=_PROMETHEUS)
+
+    async def openapi(self, exchange: Exchange) -> Answer:
+        """What the routes take and answer, for programs; to holders of any key."""
+        await self._caller(exchange, *openapi.ROLES)
+        return Answer(200, openapi.text())
 
     async def health(self, exchange: Exchange) -> Answer:
         """The process answers."""
