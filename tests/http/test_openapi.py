@@ -239,6 +239,7 @@ CASES = [
     ),
     Case("GET", "/changes/{id}", who="other", expect=404),
     Case("GET", "/changes", who="operator", expect=200),
+    Case("GET", "/changes", who="operator", query="?org=&since=&limit=&cursor=&user=&state=", expect=200),
     Case("GET", "/changes", who="operator", query="?limit=0", expect=400),
     Case("GET", "/changes", who="operator", query="?org=nowhere", expect=403),
     Case("POST", "/changes/{id}/retry", who="operator", expect=200),

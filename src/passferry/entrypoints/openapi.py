@@ -95,7 +95,7 @@ _VIEW: dict[str, Schema] = {
 }
 _REASONS: Schema = {"type": "array", "items": _object({"code": _string(), "message": _string()})}
 _WHO: dict[str, Schema] = {
-    "userId": _USER | {"description": "the target's id, or with an @ the userName"},
+    "userId": _USER | {"description": "the target's id (a UUID at Genesys Cloud), or with an @ the userName"},
     "userName": _USER,
     "password": _string(writeOnly=True, description="delivered exactly as it is given"),
 }
@@ -136,7 +136,14 @@ def _header(name: str, text: str, **schema: Any) -> Schema:
 
 
 def _query(name: str, text: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "allowEmptyValue": True,  # counts as absent
+        "description": text,
+        "schema": schema,
+    }
 
 
 _ASKING = (
