@@ -1,7 +1,7 @@
 """In-memory stand-ins for what the routes stand on, and one way to call them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -193,6 +193,7 @@ class World:
         self.accept = FakeAccept(self.lookup)
         self.missing: list[str] = []
         self.pauses: list[tuple[str, bool, str]] = []
+        self.scrapes: list[tuple[str, ...]] = []
         self.portal = self.keys.add("portal")
         self.other = self.keys.add("other")
         self.emea = self.keys.add("emea-hr", "source", "emea")
@@ -209,6 +210,7 @@ class World:
             "clock": self.clock,
             "ready": lambda: self.missing,
             "set_paused": self._set_paused,
+            "metrics": self._metrics,
             "rules": {},
             "uuid_ids": {"default": True, "emea": True, "plain": False},
         }
@@ -216,6 +218,10 @@ class World:
 
     async def _set_paused(self, org: str, paused: bool, actor: str) -> None:
         self.pauses.append((org, paused, actor))
+
+    async def _metrics(self, orgs: Collection[str]) -> bytes:
+        self.scrapes.append(tuple(orgs))
+        return b"# TYPE passferry_backlog_changes gauge\npassferry_backlog_changes 0.0\n"
 
     def call(
         self,

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from passferry.adapters.database import Database, add_orgs, prepare
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
+from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore
 from passferry.domain.accepting import Accepted, NewChange, Verdict, judge
@@ -52,6 +53,7 @@ class Bench:
     lookup: SqlLookupStore
     access: SqlAccessStore
     keep: SqlKeepStore
+    figures: SqlFiguresStore
     another_owner: Callable[[], SqlDeliveryStore]
     statements: list[str]
     now: float = NOW
@@ -140,6 +142,7 @@ def _sqlite(path: Path | None, *, inline: bool) -> Iterator[Bench]:
             SqlLookupStore(database),
             SqlAccessStore(database),
             SqlKeepStore(database),
+            SqlFiguresStore(database),
             lambda: SqlDeliveryStore(database),
             statements,
         )

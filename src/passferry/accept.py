@@ -26,6 +26,7 @@ from passferry.ports import (
     Caller,
     Clock,
     LookupStore,
+    Meter,
     SealBroken,
     Sealer,
     StaleSeal,
@@ -33,6 +34,7 @@ from passferry.ports import (
     StoreFull,
     StoreLost,
     UnknownKey,
+    Unmetered,
 )
 
 LOOKS = 200
@@ -114,10 +116,12 @@ class Accept:
         notices: Notices,
         orgs: Mapping[str, Intake],
         fatal: Callable[[str], None],
+        meter: Meter | None = None,
     ) -> None:
         """``fatal`` is told why the process must end: a commit failed and its effect is not known."""
         self._store, self._lookup, self._sealer, self._clock = store, lookup, sealer, clock
         self._notices, self._orgs, self._fatal = notices, orgs, fatal
+        self._meter = meter or Unmetered()
         self._rates = SourceRates()
         self._queue: asyncio.Queue[tuple[NewChange, asyncio.Future[Verdict]]] = asyncio.Queue(4096)
         self._backlog: dict[str, tuple[float, int]] = {}
@@ -131,6 +135,17 @@ class Accept:
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
+        started = self._clock.monotonic()
+        try:
+            taken = await self._accept(caller, request)
+        except NotAccepted as refusal:
+            self._meter.accept_ended(request.org, refusal.code, self._clock.monotonic() - started)
+            raise
+        result = "replayed" if taken.replayed else "accepted"
+        self._meter.accept_ended(request.org, result, self._clock.monotonic() - started)
+        return taken
+
+    async def _accept(self, caller: Caller, request: Request) -> Taken:
         if self._closed:
             raise _shutting_down()
         intake = self._orgs[request.org]

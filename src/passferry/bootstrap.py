@@ -5,10 +5,11 @@ import fcntl
 import os
 import random
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx2
 from sqlalchemy import insert, select
@@ -25,6 +26,7 @@ from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
+from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import OrgSettings, Settings
@@ -34,8 +36,11 @@ from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Sealer, Target
+from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target
 from passferry.retention import prune
+
+if TYPE_CHECKING:
+    from passferry.adapters.meter import Levels, PrometheusMeter
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
@@ -70,6 +75,7 @@ class Stores:
     lookup: SqlLookupStore
     access: SqlAccessStore
     keep: SqlKeepStore
+    figures: SqlFiguresStore
 
     @classmethod
     def over(cls, database: Database, sealer: Sealer) -> "Stores":
@@ -82,6 +88,7 @@ class Stores:
             SqlLookupStore(database),
             SqlAccessStore(database),
             SqlKeepStore(database),
+            SqlFiguresStore(database),
         )
 
 
@@ -265,6 +272,7 @@ class Gateway:
     notices: Notices
     clock: Clock
     hasher: Argon2Hasher | None
+    meter: "PrometheusMeter"
 
     async def keep_house(self) -> None:
         """Delete what need not be kept any more, and forget missing keys that nothing needs any more.
@@ -285,6 +293,37 @@ class Gateway:
         if delivery is not None and not paused:
             delivery.gate.resume()
         self.notices.accepted(org)
+
+    async def metrics(self, orgs: Collection[str]) -> bytes:
+        """Figures of ``orgs`` (empty: all) and of the process, in the text format of Prometheus."""
+        levels = await self.levels()
+        # A thousand orgs are some megabytes of text; nobody waits for that.
+        return await asyncio.to_thread(self.meter.expose, levels, self.hashes(), orgs)
+
+    def hashes(self) -> int:
+        """Verifiers asked for and not done yet."""
+        return self.hasher.queued if self.hasher is not None else 0
+
+    async def levels(self) -> "dict[str, Levels]":
+        """How each org stands now."""
+        from passferry.adapters.meter import Levels
+
+        stored = await self.stores.figures.orgs()
+        now, mono = self.clock.now(), self.clock.monotonic()
+        levels = {}
+        for name, delivery in self.deliveries.items():
+            org, pacer = stored[name], delivery.gate.pacer
+            since = org.oldest_waiting_since
+            levels[name] = Levels(
+                waiting=org.waiting,
+                parked=org.parked,
+                oldest_seconds=0.0 if since is None else max(0.0, now - since),
+                paused=org.paused,
+                quota_used=pacer.spent(mono),
+                quota_allowed=pacer.limit,
+                head_seq=org.head_seq,
+            )
+        return levels
 
     def unready(self) -> list[str]:
         """Why changes cannot be accepted and delivered as promised; empty when they can."""
@@ -312,28 +351,46 @@ def assemble(
     poll: float = 1.0,
 ) -> Gateway:
     """Connect the use cases. ``transport`` replaces the network, ``draw`` gives numbers in [0, 1)."""
+    from passferry.adapters.meter import PrometheusMeter  # late: only a gateway counts
+
     notices = Notices()
+    meter = PrometheusMeter(settings.orgs)
     deliveries = {}
     for name, org in settings.orgs.items():
         gate = PacedGate(Pacer(int(org.rate), clock.monotonic()), clock, org.request_timeout)
         age = org.policy.minimum_age_seconds
         limits = Limits(request=org.request_timeout, minimum_age=None if age is None else float(age))
-        target = _target(org, gate, clock, transport)
+        target = _target(org, gate, clock, transport, meter)
         tools = Tools(
-            stores.delivery, target, gate, stores.sealer, hasher, clock, draw, notices, limits, fatal, poll
+            store=stores.delivery,
+            target=target,
+            gate=gate,
+            sealer=stores.sealer,
+            hasher=hasher,
+            clock=clock,
+            random=draw,
+            notices=notices,
+            limits=limits,
+            fatal=fatal,
+            poll=poll,
+            meter=meter,
         )
         deliveries[name] = Delivery(name, tools)
     intakes = {
         name: Intake(org.policy, org.time_to_live, settings.source_rate, settings.queue_limit)
         for name, org in settings.orgs.items()
     }
-    accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal)
+    accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
     accept.ask_before_waiting(lambda org: deliveries[org].held_up())
-    return Gateway(settings, stores, accept, deliveries, notices, clock, hasher)
+    return Gateway(settings, stores, accept, deliveries, notices, clock, hasher, meter)
 
 
 def _target(
-    org: OrgSettings, gate: PacedGate, clock: Clock, transport: httpx2.AsyncBaseTransport | None
+    org: OrgSettings,
+    gate: PacedGate,
+    clock: Clock,
+    transport: httpx2.AsyncBaseTransport | None,
+    meter: Meter,
 ) -> Target:
     client = http_client(transport)
     if org.target == "scim":
@@ -349,6 +406,7 @@ def _target(
         clock,
         lambda status, headers: gate.seen(headers),
         limit=org.request_timeout,
+        on_failure=lambda kind: meter.token_failed(org.name, kind),
     )
     return GenesysTarget(org.api_url, org.write, tokens, client, gate, org.request_timeout, clock)
 

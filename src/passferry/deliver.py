@@ -6,7 +6,7 @@ after an outcome is decided in ``domain.outcome``; this module does it.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -24,6 +24,7 @@ from passferry.ports import (
     Delivered,
     DeliveryStore,
     Hasher,
+    Meter,
     SealBroken,
     Sealer,
     StaleSeal,
@@ -31,6 +32,7 @@ from passferry.ports import (
     StoreLost,
     Target,
     UnknownKey,
+    Unmetered,
     VerifierBroken,
 )
 
@@ -47,6 +49,8 @@ LOOKUP_WAIT = 30.0
 LOOK_AFTER_EVERY = 30.0
 KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
+NO_TRY = ("user.busy", "user.lookup", "intent.stale")
+"""Codes of our own with which a change waits on: nothing was asked of the target."""
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
@@ -66,6 +70,7 @@ class Tools:
     limits: Limits
     fatal: Callable[[str], None]
     poll: float = 1.0
+    meter: Meter = field(default_factory=Unmetered)
 
 
 class Delivery:
@@ -175,7 +180,8 @@ class Delivery:
         left = await t.store.recover(self.org, now, t.limits.doubt, busy)
         if left:
             log.error("delivery.taken_up_again", org=self.org, changes=left)
-        while t.gate.clock_is_right() and await t.store.expire(self.org, now):
+        while t.gate.clock_is_right() and (expired := await t.store.expire(self.org, now)):
+            t.meter.expired(self.org, expired)
             t.notices.wake_all()
 
     def _start(self, change: Change) -> None:
@@ -422,8 +428,16 @@ class Delivery:
             attempts=done.attempts,
             correlation_id=outcome.correlation_id,
         )
+        self._count(done, outcome)
         await self._heed(done, outcome)
         t.notices.announce(done)
+
+    def _count(self, change: Change, outcome: Outcome) -> None:
+        t = self._t
+        if outcome.code not in NO_TRY:
+            t.meter.tried(self.org, outcome.kind)
+        if change.state is State.APPLIED:
+            t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
 
     async def _heed(self, change: Change, outcome: Outcome) -> None:
         """What an outcome says about the org as a whole."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.audit import Head, Record
 from passferry.domain.change import Change, Reference, State
-from passferry.domain.outcome import Next, Outcome
+from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
 
@@ -382,6 +382,62 @@ class Forgotten:
     references: int
     changes: int
     verifier: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OrgFigures:
+    """What the store knows of an org at one moment. Times are epoch seconds."""
+
+    waiting: int  # pending or delivering
+    parked: int
+    oldest_waiting_since: float | None  # of those pending or delivering
+    paused: str | None
+    head_seq: int
+
+
+class FiguresStore(Protocol):
+    """Questions of whoever watches the gateway."""
+
+    async def orgs(self) -> dict[str, OrgFigures]:
+        """The figures of each org, without holding up accepts or deliveries."""
+
+
+class Meter(Protocol):
+    """Told of what happens, to count and time it. No method waits or raises; none is told of a user."""
+
+    def accept_ended(self, org: str, result: str, seconds: float) -> None:
+        """A request to accept ended after ``seconds``: `accepted`, `replayed`, or the code of a refusal."""
+
+    def tried(self, org: str, kind: Kind) -> None:
+        """A try to deliver a change ended as ``kind``."""
+
+    def applied(self, org: str, seconds: float) -> None:
+        """A change was applied ``seconds`` after it was accepted."""
+
+    def expired(self, org: str, changes: int) -> None:
+        """The time to live of so many changes ran out."""
+
+    def token_failed(self, org: str, kind: str) -> None:
+        """A token request failed: `refused`, `throttled` or `unavailable`."""
+
+
+class Unmetered:
+    """A ``Meter`` that keeps nothing."""
+
+    def accept_ended(self, org: str, result: str, seconds: float) -> None:
+        """See the port."""
+
+    def tried(self, org: str, kind: Kind) -> None:
+        """See the port."""
+
+    def applied(self, org: str, seconds: float) -> None:
+        """See the port."""
+
+    def expired(self, org: str, changes: int) -> None:
+        """See the port."""
+
+    def token_failed(self, org: str, kind: str) -> None:
+        """See the port."""
 
 
 class NotNow(Exception):

@@ -155,3 +155,22 @@ def test_two_run_at_once_at_low_priority_and_the_loop_goes_on(monkeypatch: pytes
 def test_the_library_is_the_one_that_was_tried() -> None:
     """Argon2 version 0x13 is what the library computes, and what the format promises."""
     assert argon2.low_level.ARGON2_VERSION == 0x13
+
+
+def test_what_waits_to_be_hashed_is_counted_until_it_is_done_or_given_up() -> None:
+    """Ten asked for are ten queued, whether they run or wait; none once they ended or were cancelled."""
+
+    async def run() -> list[int]:
+        hasher = Argon2Hasher(FOR_TESTS_ONLY, threads=1)
+        tasks = [asyncio.create_task(hasher.hash(PASSWORD)) for _ in range(10)]
+        counts = [hasher.queued]
+        await asyncio.sleep(0)
+        counts.append(hasher.queued)
+        for task in tasks[5:]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        counts.append(hasher.queued)
+        hasher.close()
+        return counts
+
+    assert asyncio.run(run()) == [0, 10, 0]

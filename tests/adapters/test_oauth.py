@@ -392,3 +392,22 @@ def test_the_stand_in_gives_a_token_throttles_and_refuses() -> None:
         await client.aclose()
 
     run(body)
+
+
+def test_every_failed_request_is_told_and_no_success() -> None:
+    """One word a failed request, however many wait for it; a token tells nothing."""
+    endpoint = Endpoint(
+        refusal(400, "invalid_client"), refusal(429, "x", retry_after="7"), httpx2.ConnectError("down"), {}
+    )
+    told: list[str] = []
+
+    async def body() -> None:
+        clock = MovedClock()
+        tokens = tokens_of(endpoint, clock, on_failure=told.append)
+        for _ in range(3):
+            await asyncio.gather(*(failure(tokens) for _ in range(5)))
+            clock.time += 100
+        assert await tokens.get()
+
+    run(body)
+    assert told == ["refused", "throttled", "unavailable"]

@@ -259,6 +259,21 @@ def test_others_who_spend_the_same_quota_are_respected() -> None:
     assert pacer.ready_at(39.0) <= 39.0
 
 
+def test_what_is_spent_is_ours_or_the_targets_whichever_is_more() -> None:
+    """Our requests of the last minute; the target's count and what we sent since, until its window ends."""
+    pacer = Pacer(300, 0.0)
+    for at in (0.0, 1.0, 2.0):
+        pacer.sent(at)
+    assert pacer.spent(2.0) == 3
+    assert pacer.spent(60.5) == 2
+    pacer.stated(3.0, count=100, allowed=300, reset=20.0, in_flight=1)
+    assert pacer.spent(3.0) == 101
+    pacer.sent(4.0)
+    assert pacer.spent(4.0) == 102
+    assert pacer.spent(24.0) == 4
+    assert pacer.spent(1000.0) == 0
+
+
 def test_requests_under_way_count_as_spent() -> None:
     """What the target had not counted when it answered will be: the last slots are not given twice."""
     pacer = Pacer(300, 0.0)

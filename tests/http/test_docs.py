@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+from passferry.adapters.meter import Levels, PrometheusMeter
 from passferry.domain import policy
+from passferry.domain.outcome import Kind
 from passferry.entrypoints import http, http_answers, http_guard, http_parse
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "http-api.md").read_text()
@@ -17,6 +19,15 @@ def test_every_code_is_in_the_reference() -> None:
     found |= set(re.findall(r'yield "([a-z.]+)"', Path(policy.__file__).read_text()))
     assert len(found) > 35
     assert sorted(code for code in found if f"`{code}`" not in DOCS) == []
+
+
+def test_every_figure_and_outcome_is_in_the_reference() -> None:
+    """Each series of the gateway has its row, and each outcome that an attempt is counted under its word."""
+    text = PrometheusMeter(["default"]).expose({"default": Levels(0, 0, 0.0, None, 0, 1, 0)}, 0).decode()
+    names = set(re.findall(r"^# TYPE (passferry_\w+)", text, flags=re.MULTILINE))
+    assert len(names) > 12
+    assert sorted(name for name in names if f"| `{name}` |" not in DOCS) == []
+    assert [kind for kind in Kind if f"`{kind}`" not in DOCS] == []
 
 
 def test_every_route_is_in_the_reference() -> None:

@@ -264,7 +264,8 @@ def answers_to_operators(scene: Scene) -> None:
     scene.trail.answer("list", page)
     assert len(page.json["changes"]) > 30
     for path in ("/healthz", "/readyz", "/openapi.json", "/metrics"):
-        scene.trail.answer(path, call("GET", scene.gateway.url + path, key=scene.operator))
+        answer = scene.trail.answer(path, call("GET", scene.gateway.url + path, key=scene.operator))
+        assert answer.status == 200, path
 
 
 def odd_requests(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, update
+from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.database import Database
@@ -242,5 +243,23 @@ def test_a_reader_elsewhere_does_not_hold_up_accepting(bench: Bench, tmp_path: P
             assert time.monotonic() - started < 2.0
         await database_of(bench).checkpoint()
         assert (tmp_path / "test.db-wal").stat().st_size == 0
+
+    run(body)
+
+
+def test_a_look_goes_on_beside_a_transaction_and_writes_nothing(bench: Bench) -> None:
+    """Figures are read while a transaction is open, as they were before it; a statement that writes fails."""
+
+    async def body() -> None:
+        await bench.accepted("first@example.com")
+        database = database_of(bench)
+        with database.engine.begin() as connection:
+            connection.execute(update(schema.orgs).values(paused="operator"))
+            found = (await bench.figures.orgs())["default"]
+            assert (found.waiting, found.paused) == (1, None)
+        assert (await bench.figures.orgs())["default"].paused == "operator"
+        with pytest.raises(OperationalError, match="readonly"):
+            await database.look(lambda c: c.execute(update(schema.orgs).values(paused=None)).rowcount)
+        assert (await bench.figures.orgs())["default"].paused == "operator"
 
     run(body)

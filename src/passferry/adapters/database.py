@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from passferry.adapters import schema
 from passferry.adapters.rows import key_id_of
@@ -40,6 +40,7 @@ class Database:
         self.audit_key = audit_key
         self._path = path
         self._engine = _engine(path)
+        self._reader = _reader(path) if path is not None else None
         self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
         self._closed = False
 
@@ -57,6 +58,25 @@ class Database:
         if self._thread is None:
             return self._transact(work)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """The result of ``work``, which only reads, on a connection of its own.
+
+        However long it reads, transactions go on beside it. Raises ``StoreBusy`` and what ``work`` raises.
+        """
+        if self._reader is None:  # in memory there is one connection
+            return await self.run(work)
+        return await asyncio.to_thread(self._look, self._reader, work)
+
+    def _look(self, reader: Engine, work: Callable[[Connection], T]) -> T:
+        try:
+            with reader.connect() as connection:
+                return work(connection)
+        except OperationalError as error:
+            failure = _failure(error, committing=False)
+            if failure is None:
+                raise
+        raise failure
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:
@@ -141,6 +161,22 @@ def _engine(path: Path | None) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(raw: sqlite3.Connection, _: Any) -> None:
+        with closing(raw.execute("PRAGMA query_only=ON")):
+            pass
 
     return engine
 

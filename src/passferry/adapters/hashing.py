@@ -80,6 +80,8 @@ class Argon2Hasher:
         self._pool = ThreadPoolExecutor(threads, "argon2", initializer=_yield_to_others) if threads else None
         # No more waits in the pool than can start soon; the rest waits here, without a copy of the text.
         self._room = asyncio.Semaphore(2 * max(threads, 1))
+        self.queued = 0
+        """Hashes and comparisons asked for and not done yet, those under way included."""
 
     async def hash(self, password: Password) -> bytes:
         """A fresh verifier of ``password``: its cost, a new salt, the tag."""
@@ -104,10 +106,14 @@ class Argon2Hasher:
     async def _tag(self, password: Password, salt: bytes, cost: Cost) -> bytes:
         if self._pool is None:
             return _argon2id(password, salt, cost)
-        async with self._room:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, _argon2id, password, salt, cost
-            )
+        self.queued += 1
+        try:
+            async with self._room:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._pool, _argon2id, password, salt, cost
+                )
+        finally:
+            self.queued -= 1
 
 
 def parse(verifier: bytes) -> tuple[Cost, bytes, bytes]:

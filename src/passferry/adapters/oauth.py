@@ -104,6 +104,7 @@ class Tokens:
         clock: only its monotonic time is read.
         on_answer: told status and headers (names in lower case) of every answer of the token endpoint.
         limit: seconds that a token request may take in all.
+        on_failure: told of every token request that brought no token: refused, throttled or unavailable.
     """
 
     def __init__(
@@ -116,10 +117,12 @@ class Tokens:
         on_answer: Callable[[int, Mapping[str, str]], None] = lambda status, headers: None,
         *,
         limit: float = 10.0,
+        on_failure: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._client, self._url = client, login_url.rstrip("/") + "/oauth/token"
         self._id, self._secret = client_id, client_secret
         self._clock, self._on_answer, self._limit = clock, on_answer, limit
+        self._on_failure = on_failure
         self._token: _Token | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failure: _Failure | None = None
@@ -180,6 +183,7 @@ class Tokens:
         backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 10))
         self._failure, self._failures = got, self._failures + 1
         self._not_before = self._clock.monotonic() + max(got.wait, backoff)
+        self._on_failure(got.kind)
 
     async def _request(self, start: float) -> _Token | _Failure:
         basic = base64.b64encode(f"{self._id}:{self._secret.reveal()}".encode("utf-8", "replace")).decode()

@@ -60,6 +60,14 @@ class Pacer:
         """Seconds over which ``limit`` requests are spread."""
         return WINDOW + (STATED_MARGIN if self._stated_limit is not None else UNSTATED_MARGIN)
 
+    def spent(self, now: float) -> int:
+        """Requests that count against the limit: our own of a window, or the target's figure if higher."""
+        ours = sum(1 for at in self._sent if at > now - WINDOW)
+        stated = self._stated
+        if stated is None or now >= stated.resets_at:
+            return ours
+        return max(ours, stated.count + stated.sent_since)
+
     def ready_at(self, now: float, *, reserve: float = 0.0) -> float:
         """The earliest time at which a request may start; at most ``now`` means at once.
 

@@ -21,6 +21,7 @@ from passferry.domain.change import RETRYABLE, Change, State, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
+from passferry.entrypoints import openapi
 from passferry.entrypoints.change_view import view
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_guard import Exchange, Guard
@@ -28,6 +29,7 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreBusy, StoreFull
 
 _WAITING = (State.PENDING, State.DELIVERING)
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
 
 
@@ -52,6 +54,7 @@ class HttpParts:
     clock: Clock
     ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
+    metrics: Callable[[Collection[str]], Awaitable[bytes]]  # orgs (none: all) to text
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
@@ -74,6 +77,8 @@ def app(parts: HttpParts) -> Starlette:
         _route("POST", "/orgs/{org}/resume", gateway.resume),
         _route("POST", "/policy/check", gateway.check),
         _route("POST", "/orgs/{org}/policy/check", gateway.check),
+        _route("GET", "/metrics", gateway.metrics),
+        _route("GET", "/openapi.json", gateway.openapi),
         _route("GET", "/healthz", gateway.health),
         _route("GET", "/readyz", gateway.readiness),
     ]
@@ -265,6 +270,16 @@ class _Gateway:
         return Answer(200, {"success": True, "message": message, "org": org, "paused": paused})
 
     # --- the process -------------------------------------------------------------------------
+
+    async def metrics(self, exchange: Exchange) -> Answer:
+        """Figures in the text format of Prometheus, of the orgs that the key may use."""
+        caller = await self._caller(exchange, "metrics", "operator")
+        return Answer(200, await self._parts.metrics(caller.orgs), media=_PROMETHEUS)
+
+    async def openapi(self, exchange: Exchange) -> Answer:
+        """What the routes take and answer, for programs; to holders of any key."""
+        await self._caller(exchange, *openapi.ROLES)
+        return Answer(200, openapi.text())
 
     async def health(self, exchange: Exchange) -> Answer:
         """The process answers."""

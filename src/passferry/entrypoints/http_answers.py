@@ -17,7 +17,6 @@ from passferry.entrypoints.http_parse import Problem
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 _FIXED: list[tuple[bytes, bytes]] = [
-    (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -41,11 +40,12 @@ NOT_ACCEPTED: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: ``body`` has `success` and `message`, whatever the status."""
+    """A response: ``body`` has `success` and `message`, whatever the status; or it is bytes of ``media``."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | bytes
     headers: Headers = ()
+    media: bytes = b"application/json"
 
 
 def of_change(change: Change) -> Answer:
@@ -105,7 +105,12 @@ def _error(
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
     """Send ``answer``; to HEAD its header alone."""
-    body = _ENCODE(answer.body).encode()
-    headers = [*_FIXED, (b"content-length", str(len(body)).encode()), *answer.headers]
+    body = answer.body if isinstance(answer.body, bytes) else _ENCODE(answer.body).encode()
+    headers = [
+        (b"content-type", answer.media),
+        *_FIXED,
+        (b"content-length", str(len(body)).encode()),
+        *answer.headers,
+    ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

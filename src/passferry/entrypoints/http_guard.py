@@ -20,7 +20,7 @@ MOST_BYTES = 16 * 1024
 """Of a request body; reading stops there."""
 
 CLOSE = (b"connection", b"close")
-_QUIET = frozenset({"/healthz", "/readyz"})
+_QUIET = frozenset({"/healthz", "/metrics", "/readyz"})
 _log = structlog.get_logger("passferry.http")
 
 

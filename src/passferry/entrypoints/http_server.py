@@ -54,6 +54,7 @@ class HttpServer:
             ready=gateway.unready,
             set_paused=gateway.set_paused,
             paused=lambda org: gateway.deliveries[org].health.paused if org in gateway.deliveries else None,
+            metrics=gateway.metrics,
             rules={name: org.policy for name, org in gateway.settings.orgs.items()},
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,

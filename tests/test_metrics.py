@@ -1,0 +1,129 @@
+"""What the gateway's figures say while it works, against the simulator, in virtual time."""
+
+import asyncio
+
+import pytest
+
+from campaign.virtual_time import run
+from campaign.world import CALLER, Plan, World
+from passferry.accept import NotAccepted, Request
+from passferry.domain.change import Reference
+from passferry.domain.password import Password
+
+GOOD = "Correct-Horse-7"
+
+
+class Scene:
+    """A gateway that delivers to a simulator, and its figures."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.world = World(plan)
+
+    async def push(self, user: int, password: str = GOOD) -> str:
+        """Accept one change; its id."""
+        user_id, _ = self.world.users[user]
+        request = Request("default", Reference("id", user_id), Password(password))
+        return (await self.world.gateway.accept.accept(CALLER, request)).change.id
+
+    async def figures(self) -> dict[str, float]:
+        """Samples by name and labels, as the text has them."""
+        gateway = self.world.gateway  # without its thread, whose time does not pass here
+        text = gateway.meter.expose(await gateway.levels(), gateway.hashes()).decode()
+        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
+
+
+def test_a_delivered_change_is_seen_in_the_figures() -> None:
+    """Accepted, waiting, tried, applied; the requests it took are the quota used, the trail has moved on."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=1))
+        await asyncio.sleep(1)
+        await scene.push(0)
+        waiting = await scene.figures()
+        assert waiting['passferry_backlog_changes{org="default"}'] == 1
+        assert waiting['passferry_accepts_total{org="default",result="accepted"}'] == 1
+        await asyncio.sleep(5)
+        done = await scene.figures()
+        assert done['passferry_backlog_changes{org="default"}'] == 0
+        assert done['passferry_backlog_oldest_seconds{org="default"}'] == 0
+        assert done['passferry_attempts_total{org="default",outcome="applied"}'] == 1
+        assert done["passferry_delivery_seconds_count"] == 1
+        assert done["passferry_accept_seconds_count"] == 1
+        assert done['passferry_quota_used_requests{org="default"}'] == 2
+        assert done['passferry_quota_allowed_requests{org="default"}'] == 300
+        heads = await scene.world.stores.lookup.heads()
+        assert done['passferry_audit_head_sequence{org="default"}'] == heads["default"].seq == 3
+        assert done["passferry_hash_queue"] == 0
+
+    run(body())
+
+
+def test_refusals_and_repeats_are_told_apart() -> None:
+    """A password against the policy is counted under its code, the same one again as replayed."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=2))
+        await scene.push(0)
+        await scene.push(0)
+        with pytest.raises(NotAccepted):
+            await scene.push(1, "short")
+        found = await scene.figures()
+        assert found['passferry_accepts_total{org="default",result="accepted"}'] == 1
+        assert found['passferry_accepts_total{org="default",result="replayed"}'] == 1
+        assert found['passferry_accepts_total{org="default",result="policy"}'] == 1
+        assert found["passferry_accept_seconds_count"] == 2
+
+    run(body())
+
+
+def test_a_paused_org_shows_its_pause_and_how_long_changes_wait() -> None:
+    """The pause is an operator's, and the age of the backlog grows with time."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=3))
+        await scene.world.gateway.set_paused("default", True, "operator:ann")
+        await asyncio.sleep(1)
+        await scene.push(0)
+        await asyncio.sleep(90)
+        await scene.push(1)
+        found = await scene.figures()
+        assert found['passferry_org_paused{by="operator",org="default"}'] == 1
+        assert found['passferry_org_paused{by="delivery",org="default"}'] == 0
+        assert found['passferry_backlog_changes{org="default"}'] == 2
+        assert found['passferry_backlog_oldest_seconds{org="default"}'] == pytest.approx(90, abs=1)
+        assert found['passferry_attempts_total{org="default",outcome="applied"}'] == 0
+
+    run(body())
+
+
+def test_a_refused_token_is_counted_and_pauses_the_org() -> None:
+    """Each token request that fails is one more, by kind; the pause is delivery's own."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=4, switches={"disabled_clients": ["simulator"]}))
+        await scene.push(0)
+        await asyncio.sleep(5)
+        found = await scene.figures()
+        assert found['passferry_token_failures_total{kind="refused",org="default"}'] >= 1
+        assert found['passferry_attempts_total{org="default",outcome="org_down"}'] >= 1
+        assert found['passferry_org_paused{by="delivery",org="default"}'] == 1
+
+    run(body())
+
+
+def test_a_change_that_expires_is_counted() -> None:
+    """After the time to live of a paused org the change is counted as expired and waits no longer."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=5))
+        await scene.push(0)  # its answer confirms the clock, without which nothing expires
+        await asyncio.sleep(5)
+        await scene.world.gateway.set_paused("default", True, "operator:ann")
+        await scene.push(1)
+        await asyncio.sleep(72 * 3600 + 120)
+        found = await scene.figures()
+        assert found['passferry_expired_total{org="default"}'] == 1
+        assert found['passferry_backlog_changes{org="default"}'] == 0
+
+    run(body())
