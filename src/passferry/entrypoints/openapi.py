@@ -45,7 +45,7 @@ _SYNC: Codes = {
     400: ("changed.at.future", "idempotency.key.invalid"),
     409: ("change.stale", "idempotency.key.reused", "superseded"),
     429: ("source.too.fast",),
-    503: ("queue.full", "shutting.down", "store.lost"),
+    503: ("queue.full", "shutting.down", "store.lost", "key.missing"),
 }
 
 
