@@ -29,8 +29,9 @@ from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
+from passferry.attempt import Tools
 from passferry.config import OrgSettings, Settings
-from passferry.deliver import Delivery, Tools
+from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate

@@ -1,0 +1,321 @@
+"""One change's way to the target: one try, and what becomes of it.
+
+Who is it → is nothing in the way → read → slot → intent → open → write → outcome. What is to be done after an
+outcome is decided in ``domain.outcome``; this module does it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from passferry.domain.change import Change, Evidence, State
+from passferry.domain.outcome import AFTER, Kind, Limits, Next, Outcome, decide
+from passferry.domain.password import Password
+from passferry.domain.scim import User
+from passferry.gate import GateClosed, PacedGate
+from passferry.notices import Notices
+from passferry.org_health import OrgHealth
+from passferry.ports import (
+    WRITE,
+    Binding,
+    Clock,
+    Delivered,
+    DeliveryStore,
+    Hasher,
+    Meter,
+    SealBroken,
+    Sealer,
+    StaleSeal,
+    StoreFull,
+    StoreLost,
+    Target,
+    UnknownKey,
+    Unmetered,
+    VerifierBroken,
+)
+from passferry.whom import Whom
+
+log = structlog.get_logger("passferry.deliver")
+
+INTENT_FRESH = 1.0
+"""Seconds after its intent within which a send must start."""
+KEY_MISSING = 30.0
+"""Seconds until a change whose key is not in the ring is looked at again."""
+NO_TRY = ("user.busy", "user.lookup", "intent.stale")
+"""Codes of our own with which a change waits on: nothing was asked of the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an owner works with."""
+
+    store: DeliveryStore
+    target: Target
+    gate: PacedGate
+    sealer: Sealer
+    hasher: Hasher | None
+    clock: Clock
+    random: Callable[[], float]
+    notices: Notices
+    limits: Limits
+    fatal: Callable[[str], None]
+    poll: float = 1.0
+    meter: Meter = field(default_factory=Unmetered)
+
+
+class Attempts:
+    """The tries of one org's changes."""
+
+    def __init__(self, org: str, tools: Tools, health: OrgHealth) -> None:
+        self.org = org
+        self._t = tools
+        self._whom = Whom(tools.target, tools.clock, tools.random)
+        self._busy_ids: set[str] = set()
+        self._noting = self._noted = 0
+        self.health = health
+
+    @property
+    def found_out(self) -> int | None:
+        """How often a finding about the org was written down; None while one is."""
+        return None if self._noting else self._noted
+
+    async def bring(self, change: Change) -> None:
+        """One try. Never raises: what goes wrong is the change's outcome, or logged."""
+        try:
+            await self._try(change)
+        except (GateClosed, asyncio.CancelledError):
+            pass  # nothing was sent; it is due again after the next start
+        except StoreFull as full:
+            log.warning("store.full", org=self.org, change=change.id, reason=str(full))
+            await asyncio.sleep(1.0)
+        except StoreLost as lost:
+            self._t.fatal(str(lost))
+        except Exception as error:  # noqa: BLE001  # one change's defect must not stop the org; no text: it may quote
+            log.error("delivery.defect", org=self.org, change=change.id, kind=type(error).__name__)
+            await asyncio.sleep(5.0)
+
+    async def _try(self, change: Change) -> None:
+        t = self._t
+        resolved = await self._whom.is_(change.user, change.resolved_id)
+        if isinstance(resolved, Outcome):
+            await self._settle(change, change, resolved)
+            return
+        standing = await t.store.resolve(change.id, resolved, t.clock.now())
+        if standing.change is None:
+            t.notices.announce(change)
+            return
+        change = standing.change
+        if resolved in self._busy_ids or self._in_doubt(standing.intent_at):
+            await self._postpone(change, standing.intent_at)
+            return
+        self._busy_ids.add(resolved)
+        try:
+            await self._read_and_write(change, resolved, standing.delivered)
+        finally:
+            self._busy_ids.discard(resolved)
+
+    async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
+        t = self._t
+        user = await t.target.read(resolved)
+        if isinstance(user, User):
+            obstacle = _obstacle(change, user)
+            if obstacle is None and await self._is_delivered(change, user, delivered):
+                await self._settle_as(
+                    change,
+                    Outcome(Kind.APPLIED, "password.unchanged", version=user.version),
+                    Next(State.APPLIED, evidence=Evidence.INFERRED),
+                )
+                return
+            if obstacle is None:
+                await self._write(change, user)
+                return
+            user = obstacle
+        await self._settle(change, change, user)
+
+    async def _write(self, change: Change, user: User) -> None:
+        t = self._t
+        await t.gate.slot(WRITE)
+        started = t.clock.monotonic()
+        begun = await t.store.begin(change.id, user.version, t.clock.now(), t.limits.doubt)
+        if begun is None:
+            t.notices.announce(change)
+            return
+        if isinstance(begun, float):
+            await self._postpone(change, begun - t.limits.doubt)
+            return
+        password = self._open(begun)
+        if isinstance(password, Outcome):
+            await self._settle(change, begun, password, user.version)
+            return
+        if t.clock.monotonic() - started > INTENT_FRESH:
+            await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
+            return
+        hashing = asyncio.create_task(t.hasher.hash(password)) if t.hasher is not None else None
+        try:
+            outcome = await self._send(user, password)
+            nxt = self._decide(change, outcome, user.version)
+            verifier = None
+            if hashing is not None and nxt.state is State.APPLIED:
+                verifier = await self._verifier(begun, hashing)
+        finally:
+            if hashing is not None:
+                hashing.cancel()
+        if nxt.evidence is Evidence.INFERRED:
+            outcome = replace(outcome, version=user.version)
+        elif nxt.state is State.APPLIED and outcome.version in (None, user.version) and user.version:
+            outcome = replace(outcome, version=AFTER + user.version)
+        await self._settle_as(begun, outcome, nxt, verifier)
+
+    async def _send(self, user: User, password: Password) -> Outcome:
+        try:
+            return await self._t.target.write(user, password)
+        except Exception as error:  # noqa: BLE001  # whatever broke, the write may have been executed
+            kind = type(error).__name__
+        log.error("write.defect", org=self.org, kind=kind)
+        return Outcome(Kind.UNKNOWN, "no.answer")
+
+    async def _is_delivered(self, change: Change, user: User, delivered: Delivered | None) -> bool:
+        """Whether the password is the one last delivered, and the user did not change since."""
+        t = self._t
+        if delivered is None or delivered.verifier is None or t.hasher is None or change.doubt is not None:
+            return False
+        if user.version is None or not unmoved(delivered.version, user.version):
+            return False
+        password = self._open(change)
+        binding = Binding("verifier", self.org, delivered.resolved_id, delivered.change_id)
+        try:
+            verifier = t.sealer.open(delivered.verifier, binding)
+            return isinstance(password, Password) and await t.hasher.verify(verifier, password)
+        except (SealBroken, UnknownKey, VerifierBroken):
+            return False
+
+    def _open(self, change: Change) -> Password | Outcome:
+        binding = Binding("password", self.org, change.user.value, change.id)
+        try:
+            return Password(self._t.sealer.open(change.sealed or b"", binding).decode())
+        except UnknownKey:
+            # No attempt of ours was lost on it: the change waits until the ring is whole again.
+            return Outcome(Kind.THROTTLED, "key.missing", retry_after=KEY_MISSING)
+        except (SealBroken, UnicodeDecodeError):
+            return Outcome(Kind.HELD, "seal.broken")
+
+    async def _verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
+        try:
+            return await hashing
+        except (MemoryError, RuntimeError):
+            log.error("verifier.failed", org=self.org, change=change.id)
+            return None
+
+    def _seal_verifier(self, change: Change, verifier: bytes) -> bytes:
+        binding = Binding("verifier", self.org, change.resolved_id or "", change.id)
+        return self._t.sealer.seal(verifier, binding)
+
+    # --- outcomes ------------------------------------------------------------------------------
+
+    def _in_doubt(self, intent_at: float | None) -> bool:
+        now = self._t.clock.now()
+        return intent_at is not None and now < intent_at + self._t.limits.doubt
+
+    async def _postpone(self, change: Change, intent_at: float | None) -> None:
+        """Another send to the same user may still be executed."""
+        left = intent_at + self._t.limits.doubt - self._t.clock.now() if intent_at is not None else 0.0
+        wait = max(0.5, left)
+        await self._settle(change, change, Outcome(Kind.THROTTLED, "user.busy", retry_after=wait))
+
+    def _decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:
+        return decide(change, outcome, self._t.clock.now(), self._t.limits, self._t.random(), version)
+
+    async def _settle(
+        self, before: Change, tried: Change, outcome: Outcome, version: str | None = None
+    ) -> None:
+        """Decide by ``before`` (the doubt of earlier tries) and commit on ``tried`` (as stored now)."""
+        await self._settle_as(tried, outcome, self._decide(before, outcome, version))
+
+    async def _settle_as(
+        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None
+    ) -> None:
+        """``verifier`` is sealed here, as late as can be: the key may be replaced at any time."""
+        t = self._t
+        stale: set[str] = set()
+        while True:
+            sealed = self._seal_verifier(tried, verifier) if verifier is not None else None
+            try:
+                done = await t.store.settle(tried, outcome, nxt, t.clock.now(), sealed)
+                break
+            except StaleSeal as error:
+                if str(error) in stale:  # the ring lacks it: the outcome matters more than its verifier
+                    log.error("verifier.failed", org=self.org, change=tried.id)
+                    verifier = None
+                stale.add(str(error))
+                t.sealer.knows(str(error))
+            except StoreFull as full:  # what the target did is known: it is written down before anything else
+                log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
+                await asyncio.sleep(1.0)
+        log.info(
+            "change",
+            org=self.org,
+            change=done.id,
+            state=done.state.value,
+            outcome=outcome.kind.value,
+            code=outcome.code or None,
+            attempts=done.attempts,
+            correlation_id=outcome.correlation_id,
+        )
+        self._count(done, outcome)
+        await self._heed(done, outcome)
+        t.notices.announce(done)
+
+    def _count(self, change: Change, outcome: Outcome) -> None:
+        t = self._t
+        if outcome.code not in NO_TRY:
+            t.meter.tried(self.org, outcome.kind)
+        if change.state is State.APPLIED:
+            t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
+
+    async def _heed(self, change: Change, outcome: Outcome) -> None:
+        """What an outcome says about the org as a whole."""
+        t = self._t
+        now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
+        if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
+            t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
+            until = now + (outcome.retry_after or 0.0)
+        before = self.health.paused
+        after = self.health.outcome(outcome, change.user.key, mono)
+        if until or after != before:
+            await self._note_health(before, after, until, now)
+            t.notices.wake_all()
+        if after != before:
+            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+
+    async def _note_health(self, before: str | None, after: str | None, until: float, now: float) -> None:
+        self._noting += 1
+        try:
+            await self._t.store.note_health(self.org, before, after, until, now)
+        finally:
+            self._noting -= 1
+            self._noted += 1
+
+
+def unmoved(delivered: str | None, now: str) -> bool:
+    """Whether a user of version ``now`` is as the delivery left it.
+
+    ``delivered`` is the version that the target stated after the write. Where it stated none (``native``), it
+    is the one before, marked ``AFTER``: the write itself may have moved it, by one where versions count.
+    """
+    if delivered is None or not delivered.startswith(AFTER):
+        return delivered == now
+    before = delivered.removeprefix(AFTER)
+    counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
+    return now == before or (counted and int(now) == int(before) + 1)
+
+
+def _obstacle(change: Change, user: User) -> Outcome | None:
+    """Why ``user``, as read, must not be written to."""
+    name = change.user
+    if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
+        return Outcome(Kind.HELD, "user.changed")
+    if not user.active:
+        return Outcome(Kind.BLOCKED, "user.inactive")
+    return None
