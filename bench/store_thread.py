@@ -1,7 +1,7 @@
 """Accepts a second: one thread that owns the connection, against aiosqlite, with the very same statements.
 
-Both sides run `SqlAcceptStore` on one SQLite file each, one change a commit. The left side is `Database`: a
-transaction is one hop to the thread. The right side is SQLAlchemy over aiosqlite: every statement is a hop.
+Both sides run `SqlAcceptStore` on one SQLite file each, one change a commit. The left side is
+`SqliteDatabase`: a transaction is one hop to the thread. The right side is SQLAlchemy over aiosqlite: every statement is a hop.
 Rounds alternate, since a machine that is used for other things too drifts. Processor time (of all threads of
 this process) suffers less from that than the time on the wall.
 
@@ -25,7 +25,8 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.database import add_orgs, prepare
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
@@ -36,7 +37,7 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_
 
 
 class OverAiosqlite:
-    """What `SqlAcceptStore` uses of `Database`, over aiosqlite."""
+    """What `SqlAcceptStore` uses of `SqliteDatabase`, over aiosqlite."""
 
     audit_key = KEY
 
@@ -69,9 +70,9 @@ def change() -> NewChange:
     return NewChange(name, "default", user, "bench", bytes(101), now, now + 3600)
 
 
-def fresh(folder: Path) -> tuple[Path, Database]:
+def fresh(folder: Path) -> tuple[Path, SqliteDatabase]:
     path = folder / f"{uuid.uuid4().hex}.db"
-    database = Database(path, KEY)
+    database = SqliteDatabase(path, KEY)
     prepare(database)
     with database.engine.begin() as connection:
         add_orgs(connection, ["default"])
@@ -108,7 +109,7 @@ async def one_round(folder: Path, changes: int, *, thread_first: bool) -> tuple[
         database.close()
         other = OverAiosqlite(path)
         try:
-            return await measured(SqlAcceptStore(cast("Database", other)), changes)
+            return await measured(SqlAcceptStore(cast("SqliteDatabase", other)), changes)
         finally:
             await other.engine.dispose()
 

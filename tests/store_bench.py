@@ -4,6 +4,7 @@ A suite is a set of tests over ``bench``, the open stores of one adapter; none k
 """
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 
+import postgres
 from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.postgres import PostgresDatabase
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
@@ -126,8 +130,7 @@ class Bench:
 
 
 @contextmanager
-def _sqlite(path: Path | None, *, inline: bool) -> Iterator[Bench]:
-    database = Database(path, KEY, inline=inline)
+def _opened(database: Database) -> Iterator[Bench]:
     prepare(database)
     with database.engine.begin() as connection:
         add_orgs(connection, list(ORGS))
@@ -150,14 +153,31 @@ def _sqlite(path: Path | None, *, inline: bool) -> Iterator[Bench]:
         database.close()
 
 
+@functools.cache
+def _postgres_url() -> str:
+    """A database of this process; making one for each test would take longer than the tests."""
+    return postgres.server().fresh()
+
+
+def emptied_postgres() -> PostgresDatabase:
+    """The database of this process on PostgreSQL, without tables."""
+    database = PostgresDatabase(_postgres_url(), KEY)
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    return database
+
+
 def open_bench(adapter: str, folder: Path) -> AbstractContextManager[Bench]:
     """A context manager over the stores of ``adapter``."""
+    if adapter == "postgres":
+        return _opened(emptied_postgres())
     if adapter == "sqlite-file":
-        return _sqlite(folder / "test.db", inline=False)
-    return _sqlite(None, inline=True)
+        return _opened(SqliteDatabase(folder / "test.db", KEY))
+    return _opened(SqliteDatabase(None, KEY, inline=True))
 
 
-ADAPTERS: Sequence[str] = ("sqlite-file", "sqlite-memory")
+ADAPTERS: Sequence[str] = ("sqlite-file", "sqlite-memory", "postgres")
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -9,9 +9,10 @@ import pytest
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
 from passferry.accept import Accept, Intake, NotAccepted, Request, Taken
-from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.bootstrap import Stores, audit_key
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Change, Evidence, Reference, State
@@ -56,7 +57,7 @@ class Desk:
     def __init__(self, **intake: Any) -> None:
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.sealer = RingSealer(generate(0.0))
-        database = Database(None, audit_key(self.sealer), inline=True)
+        database = SqliteDatabase(None, audit_key(self.sealer), inline=True)
         prepare(database)
         with database.engine.begin() as connection:
             add_orgs(connection, ["default"])

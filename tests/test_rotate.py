@@ -11,8 +11,9 @@ import pytest
 from passferry.accept import Accept, Intake, NotAccepted, Request
 from passferry.adapters import keyring
 from passferry.adapters.clock import SystemClock
-from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.key_file import FileSealer, KeyFile
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.bootstrap import Stores, audit_key
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Evidence, Reference, State
@@ -57,7 +58,7 @@ class Place:
         self.ring = folder / "keys" / "ring"
         keyring.create(self.ring, keyring.generate(0.0))
         self.sealer = FileSealer(self.ring)
-        self.database = Database(folder / "test.db", audit_key(self.sealer), inline=True)
+        self.database = SqliteDatabase(folder / "test.db", audit_key(self.sealer), inline=True)
         prepare(self.database)
         with self.database.engine.begin() as connection:
             add_orgs(connection, ["default"])

@@ -24,6 +24,7 @@ from passferry.adapters.http_client import http_client
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
@@ -117,7 +118,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
         )
     sealer = _sealer(settings.key_file, path, now)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
-    database = Database(path, audit_key(sealer))
+    database = SqliteDatabase(path, audit_key(sealer))
     try:
         _check_database(database, sealer, list(settings.orgs) or ["default"])
     except NewerDatabase as error:

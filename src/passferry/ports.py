@@ -143,6 +143,10 @@ class StoreBusy(StoreFull):
     """Another program holds the database for too long: nothing was stored, and a later call may succeed."""
 
 
+class StoreAway(StoreFull):
+    """The database cannot be reached. What was being committed may be stored; a later call may succeed."""
+
+
 class StoreLost(Exception):
     """A commit failed and its effect is not known: the process must end and start anew."""
 

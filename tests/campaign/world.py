@@ -11,10 +11,11 @@ from typing import Any
 
 from campaign.virtual_time import VirtualClock
 from passferry.accept import NotAccepted, Request
-from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.bootstrap import Gateway, Stores, assemble, audit_key
 from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.audit import GENESIS, verify_link
@@ -65,7 +66,7 @@ class World:
         switches = SimulatorSettings().changed({"faults": faults, **plan.switches})
         self.simulator = Simulator(switches, clock=self.clock.now, seed=plan.seed, users=40)
         sealer = RingSealer(generate(0.0, self.random.randbytes), self.random.randbytes)
-        database = Database(None, audit_key(sealer), inline=True)
+        database = SqliteDatabase(None, audit_key(sealer), inline=True)
         prepare(database)
         with database.engine.begin() as connection:
             add_orgs(connection, ["default"])

@@ -13,7 +13,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import keyring, schema
-from passferry.adapters.database import Database
+from passferry.adapters.sqlite import SqliteDatabase
 from passferry.bootstrap import StateError, check_state_dir, only_one, open_stores
 from passferry.config import OrgSettings, Settings
 from passferry.ports import Binding, StoreFull, StoreLost
@@ -27,9 +27,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield found
 
 
-def database_of(bench: Bench) -> Database:
+def database_of(bench: Bench) -> SqliteDatabase:
     """The database beneath."""
-    return bench.accepts._database
+    found = bench.accepts._database
+    assert isinstance(found, SqliteDatabase)
+    return found
 
 
 def pragma(bench: Bench, text: str) -> int:
@@ -117,7 +119,7 @@ def test_a_command_beside_the_gateway_is_seen_at_once(bench: Bench, tmp_path: Pa
 
     async def body() -> None:
         change = await bench.accepted()
-        second = Database(tmp_path / "test.db", KEY)
+        second = SqliteDatabase(tmp_path / "test.db", KEY)
         lookup = type(bench.lookup)(second)
         await lookup.operate(change.id, "cancel", "operator:ann", NOW)
         second.close()

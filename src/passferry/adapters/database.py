@@ -1,184 +1,57 @@
-"""Transactions on SQLite, the audit chain within them, and what a failing disk means.
+"""What the stores share whichever database they are on: transactions, the audit chain within them.
 
-Every transaction is one plain function over a connection, run in the one thread that owns the connection:
-one hop a transaction, whatever the number of its statements.
+Every write transaction of an org locks the org's row first. So the transactions of an org are serial on
+PostgreSQL, as all are on SQLite, and no two of them can wait for each other.
 """
 
-import asyncio
-import sqlite3
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool, StaticPool
 
 from passferry.adapters import schema
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
-from passferry.ports import StaleSeal, StoreBusy, StoreFull, StoreLost
+from passferry.ports import StaleSeal
 
 T = TypeVar("T")
-
-BUSY_SECONDS = 10.0
-CHECKPOINT_BUSY_MS = 250
 
 
 class NewerDatabase(Exception):
     """The database was written by a newer version; its argument is that version."""
 
 
-class Database:
-    """One SQLite database and its thread. ``inline``, for virtual time: transactions run on the caller's."""
+class Database(Protocol):
+    """An open database. A transaction is one plain function over a connection, run in a thread."""
 
-    def __init__(self, path: Path | None, audit_key: bytes, *, inline: bool = False) -> None:
-        """Open (not create) the database file; None keeps everything in memory, for tests."""
-        self.audit_key = audit_key
-        self._path = path
-        self._engine = _engine(path)
-        self._reader = _reader(path) if path is not None else None
-        self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._closed = False
+    audit_key: bytes
+    shared: bool
+    """Whether other processes may deliver from it, and serve it, at the same time."""
 
     @property
     def engine(self) -> Engine:
         """For set-up and tests; everything else goes through ``run``."""
-        return self._engine
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work`` in one committed transaction.
 
         Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreBusy``,
-        ``StoreLost``, or what ``work`` raises after everything was rolled back.
+        ``StoreAway``, ``StoreLost``, or what ``work`` raises after everything was rolled back. ``work`` may
+        be run again, from the start, when nothing of it was committed.
         """
-        if self._thread is None:
-            return self._transact(work)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work``, which only reads, on a connection of its own.
 
         However long it reads, transactions go on beside it. Raises ``StoreBusy`` and what ``work`` raises.
         """
-        if self._reader is None:  # in memory there is one connection
-            return await self.run(work)
-        return await asyncio.to_thread(self._look, self._reader, work)
-
-    def _look(self, reader: Engine, work: Callable[[Connection], T]) -> T:
-        try:
-            with reader.connect() as connection:
-                return work(connection)
-        except OperationalError as error:
-            failure = _failure(error, committing=False)
-            if failure is None:
-                raise
-        raise failure
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as connection:
-            try:
-                connection.begin()
-                result = work(connection)
-            except OperationalError as error:
-                connection.rollback()
-                failure = _failure(error, committing=False)
-                if failure is None:
-                    raise
-            except BaseException:
-                connection.rollback()
-                raise
-            else:
-                try:
-                    connection.commit()
-                except DBAPIError as error:
-                    failure = _failure(error, committing=True) or StoreLost("a commit failed")
-                else:
-                    return result
-        raise failure
 
     async def checkpoint(self) -> None:
-        """Move the write-ahead log into the database and empty it, so that erased rows leave it too."""
-
-        def work(connection: Connection) -> None:
-            raw = connection.connection.driver_connection
-            assert raw is not None  # noqa: S101  # a live connection has one
-            # A long reader elsewhere would hold it up, and with it every accept: then the next one does it.
-            raw.execute(f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_MS}")
-            try:
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            finally:
-                raw.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-
-        def outside() -> None:
-            with self._engine.connect() as connection:
-                work(connection)
-
-        if self._thread is None:
-            outside()
-        else:
-            await asyncio.get_running_loop().run_in_executor(self._thread, outside)
+        """Let erased rows leave the files, where that is ours to do."""
 
     def close(self) -> None:
         """Finish what runs, then close. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            if self._thread is not None:
-                self._thread.shutdown(wait=True)
-            self._engine.dispose()
-
-
-def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-        return StoreFull("the disk is full")
-    if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and not committing:
-        return StoreBusy("the database is locked by another program")
-    if committing:
-        return StoreLost("a commit failed")
-    if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
-        return StoreLost("the disk failed")
-    return None
-
-
-def _engine(path: Path | None) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}" if path else "sqlite://",
-        poolclass=StaticPool,
-        hide_parameters=True,
-        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connect(raw: sqlite3.Connection, _: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-            with closing(raw.execute(f"PRAGMA {pragma}")):
-                pass
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _reader(path: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=NullPool,
-        hide_parameters=True,
-        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connect(raw: sqlite3.Connection, _: Any) -> None:
-        with closing(raw.execute("PRAGMA query_only=ON")):
-            pass
-
-    return engine
 
 
 def prepare(database: Database) -> None:
@@ -231,25 +104,62 @@ def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> 
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
+_LOCK_ORG = select(schema.orgs).where(schema.orgs.c.name == bindparam("org")).with_for_update()
+_LOCK_ORG_OF_CHANGE = (
+    select(schema.orgs)
+    .where(
+        schema.orgs.c.name
+        == select(schema.changes.c.org).where(schema.changes.c.id == bindparam("id")).scalar_subquery()
+    )
+    .with_for_update()
+)
+_LOCK_ORGS = select(schema.orgs.c.name).order_by(schema.orgs.c.name).with_for_update()
+_SET_HEAD = (
+    update(schema.orgs)
+    .where(schema.orgs.c.name == bindparam("org"))
+    .values(head_seq=bindparam("seq"), head_mac=bindparam("mac"))
+)
+
+
+def lock_org(connection: Connection, org: str) -> Row[Any]:
+    """The org's row, locked until the transaction ends: the first thing that a transaction does."""
+    return connection.execute(_LOCK_ORG, {"org": org}).one()
+
+
+def lock_orgs(connection: Connection, names: Iterable[str] | None = None) -> list[str]:
+    """Lock the rows of ``names`` (None: of all orgs), always in the same order; those that exist."""
+    wanted = _LOCK_ORGS if names is None else _LOCK_ORGS.where(schema.orgs.c.name.in_(sorted(set(names))))
+    return list(connection.execute(wanted).scalars())
+
+
 class Chain:
-    """Appends to one org's audit chain within a transaction; ``close`` writes what was added."""
+    """Locks an org for a transaction, and appends to its audit chain; ``close`` writes what was added."""
 
     def __init__(self, connection: Connection, key: bytes, org: str) -> None:
-        """Lock the org's row, the last of a transaction, and continue from its head."""
-        self._connection, self._key, self._org = connection, key, org
-        row = connection.execute(
-            select(schema.orgs.c.head_seq, schema.orgs.c.head_mac)
-            .where(schema.orgs.c.name == org)
-            .with_for_update()
-        ).one()
-        self._head = Head(row.head_seq, row.head_mac)
+        """Lock the org's row, and continue from its head."""
+        self._begin(connection, key, lock_org(connection, org))
+
+    @classmethod
+    def of_change(cls, connection: Connection, key: bytes, change_id: str) -> "Chain | None":
+        """The chain of the change's org; None when there is no such change."""
+        row = connection.execute(_LOCK_ORG_OF_CHANGE, {"id": change_id}).one_or_none()
+        if row is None:
+            return None
+        chain = cls.__new__(cls)
+        chain._begin(connection, key, row)
+        return chain
+
+    def _begin(self, connection: Connection, key: bytes, org: Row[Any]) -> None:
+        self._connection, self._key, self.org = connection, key, str(org.name)
+        self.epoch = int(org.epoch)
+        self._head = Head(org.head_seq, org.head_mac)
         self._rows: list[dict[str, Any]] = []
 
     def add(self, record: Record) -> int:
         """Append ``record``; its number in the chain."""
         seq = self._head.seq + 1
-        mac = link(self._key, self._head.mac, self._org, seq, record)
-        self._rows.append({"org": self._org, "seq": seq, "mac": mac, **fields_of(record)})
+        mac = link(self._key, self._head.mac, self.org, seq, record)
+        self._rows.append({"org": self.org, "seq": seq, "mac": mac, **fields_of(record)})
         self._head = Head(seq, mac)
         return seq
 
@@ -257,11 +167,8 @@ class Chain:
         """Write the records and the new head."""
         if self._rows:
             self._connection.execute(insert(schema.audit), self._rows)
-            self._connection.execute(
-                update(schema.orgs)
-                .where(schema.orgs.c.name == self._org)
-                .values(head_seq=self._head.seq, head_mac=self._head.mac)
-            )
+            values = {"org": self.org, "seq": self._head.seq, "mac": self._head.mac}
+            self._connection.execute(_SET_HEAD, values)
 
 
 def add_orgs(connection: Connection, names: list[str]) -> None:

@@ -67,10 +67,12 @@ _UPDATE = (
 
 def _accept(connection: Connection, key: bytes, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
     verdicts: dict[int, Verdict] = {}
-    check_seals(connection, (item.sealed for item in items))
-    for org in dict.fromkeys(item.org for item in items):
+    chains = [Chain(connection, key, org) for org in sorted({item.org for item in items})]
+    check_seals(connection, (item.sealed for item in items))  # under the lock, which rotation waits for
+    for chain in chains:
+        org = chain.org
         mine = [(index, item) for index, item in enumerate(items) if item.org == org]
-        page = _Page(connection, key, org, [item for _, item in mine])
+        page = _Page(connection, chain, [item for _, item in mine])
         for index, item in mine:
             verdicts[index] = page.take(item, judge)
         page.write()
@@ -87,13 +89,12 @@ class _User:
 class _Page:
     """What a batch's items of one org need to know, read at once, and what they change, written at once."""
 
-    def __init__(self, connection: Connection, key: bytes, org: str, items: Sequence[NewChange]) -> None:
-        self._connection, self._org = connection, org
+    def __init__(self, connection: Connection, chain: Chain, items: Sequence[NewChange]) -> None:
+        self._connection, self._chain, self._org = connection, chain, chain.org
         self._users = self._read_users({item.user.key for item in items})
         self._live = self._read_live({item.user.key for item in items})
         keys = {item.idempotency_key for item in items if item.idempotency_key is not None}
         self._remembered = self._read_remembered(keys, items[0].now) if keys else {}
-        self._chain = Chain(connection, key, org)
         self._new: dict[str, Change] = {}
         self._changed: dict[str, Change] = {}
         self._remember: list[dict[str, Any]] = []
@@ -200,7 +201,7 @@ class _Page:
 
     def _read_users(self, keys: set[str]) -> dict[str, _User]:
         table = schema.users
-        named = select(table).where(table.c.org == self._org, table.c.key.in_(keys)).with_for_update()
+        named = select(table).where(table.c.org == self._org, table.c.key.in_(keys))
         rows = list(self._connection.execute(named))
         resolved = {row.resolved_id for row in rows if row.resolved_id is not None}
         if resolved:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, union_all, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database, check_seals
+from passferry.adapters.database import Chain, Database, check_seals, lock_org
 from passferry.adapters.rows import change_of, key_id_of
 from passferry.adapters.store_accept import superseded, write_changes
 from passferry.domain.audit import Record
@@ -21,12 +21,10 @@ ACTOR = "delivery"
 WAITING = (State.PENDING.value, State.PARKED.value)
 
 # Statements of every try are built once: building one costs more than running it.
-_ORG = select(ORGS).where(ORGS.c.name == bindparam("org")).with_for_update()
-_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id")).with_for_update()
-_ACCOUNT = (
-    select(ACCOUNTS)
-    .where(ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved"))
-    .with_for_update()
+_ORG = select(ORGS).where(ORGS.c.name == bindparam("org"))
+_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
+_ACCOUNT = select(ACCOUNTS).where(
+    ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
 )
 _WAITING = select(CHANGES).where(
     CHANGES.c.org == bindparam("org"),
@@ -122,8 +120,9 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> Standing:
+            chain = Chain.of_change(c, self._database.audit_key, change_id)
             change = _load(c, change_id)
-            if change is None:
+            if chain is None or change is None:
                 return Standing(None, None, None)
             if change.resolved_id is None:
                 change = replace(change, resolved_id=resolved_id)
@@ -134,37 +133,11 @@ class SqlDeliveryStore:
                     .values(resolved_id=resolved_id)
                 )
             account = _account(c, change.org, change.resolved_id or resolved_id)
-            if self._settle_order(c, change, account, now):
+            if _settle_order(c, chain, change, account, now):
                 return Standing(None, None, None)
             return Standing(change, account.intent_at, _delivered(account))
 
         return await self._database.run(work)
-
-    def _settle_order(self, c: Connection, change: Change, account: Row[Any], now: float) -> bool:
-        """Supersede the older of this resolved user's changes; whether ``change`` itself is among them."""
-        others = [o for o in _of_user(c, change) if o.superseded_by is None]
-        newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
-        chain = Chain(c, self._database.audit_key, change.org)
-        gone: list[Change] = []
-        if newer is not None or account.newest_seq > change.seq:
-            by = newer.id if newer is not None else _accepted_as(c, account)
-            gone = [superseded(change, by, now)]
-        gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
-        for old in gone:
-            chain.add(
-                Record(
-                    "superseded",
-                    now,
-                    ACTOR,
-                    old.id,
-                    old.user.value,
-                    old.state.value,
-                    other=old.superseded_by or None,
-                )
-            )
-        write_changes(c, gone)
-        chain.close()
-        return bool(gone) and gone[0].id == change.id
 
     async def begin(
         self, change_id: str, version: str | None, now: float, block: float
@@ -172,15 +145,16 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> Change | float | None:
+            chain = Chain.of_change(c, self._database.audit_key, change_id)
             change = _load(c, change_id)
-            if change is None or change.resolved_id is None or change.state is State.DELIVERING:
+            if chain is None or change is None or change.resolved_id is None:
                 return None
-            if not self._owns(c, change.org):
+            if change.state is State.DELIVERING or chain.epoch != self._epochs.get(change.org):
                 return None
             account = _account(c, change.org, change.resolved_id)
             if account.intent_at is not None and now < account.intent_at + block:
                 return float(account.intent_at + block)
-            if self._settle_order(c, change, account, now):
+            if _settle_order(c, chain, change, account, now):
                 return None
             attempt = change.attempts + 1
             check_transition(change.state, State.DELIVERING)
@@ -196,7 +170,6 @@ class SqlDeliveryStore:
                 .where(ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id)
                 .values(intent_change=change.id, intent_at=now, newest_seq=change.seq)
             )
-            chain = Chain(c, self._database.audit_key, change.org)
             chain.add(
                 Record(
                     "attempt",
@@ -235,10 +208,8 @@ class SqlDeliveryStore:
 
     async def _end_all(self, org: str, query: Select[Any], state: State, code: str, now: float) -> int:
         def work(c: Connection) -> int:
-            found = [change_of(row) for row in c.execute(query, {"org": org})]
-            if not found:
-                return 0
             chain = Chain(c, self._database.audit_key, org)
+            found = [change_of(row) for row in c.execute(query, {"org": org})]
             done = []
             for change in found:
                 check_transition(change.state, state)
@@ -265,7 +236,7 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> None:
-            row = c.execute(_ORG, {"org": org}).one()
+            row = lock_org(c, org)
             until = row.blocked_until if blocked_until is None else blocked_until
             self._write_org(c, row, paused, until, actor, now)
 
@@ -277,7 +248,7 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> None:
-            row = c.execute(_ORG, {"org": org}).one()
+            row = lock_org(c, org)
             becomes = paused if row.paused == was else row.paused
             self._write_org(c, row, becomes, max(row.blocked_until, blocked_until), ACTOR, now)
 
@@ -299,9 +270,9 @@ class SqlDeliveryStore:
             query = select(CHANGES).where(
                 CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.state == State.DELIVERING.value
             )
+            chain = Chain(c, self._database.audit_key, org)
             found = [change_of(row) for row in c.execute(query) if row.id not in busy]
             if found:
-                chain = Chain(c, self._database.audit_key, org)
                 done = [_recovered(c, change, now, block) for change in found]
                 for change in done:
                     chain.add(
@@ -321,9 +292,31 @@ class SqlDeliveryStore:
 
         return await self._database.run(work)
 
-    def _owns(self, c: Connection, org: str) -> bool:
-        epoch = c.execute(_ORG, {"org": org}).one().epoch
-        return bool(epoch == self._epochs.get(org))
+
+def _settle_order(c: Connection, chain: Chain, change: Change, account: Row[Any], now: float) -> bool:
+    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them."""
+    others = [o for o in _of_user(c, change) if o.superseded_by is None]
+    newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
+    gone: list[Change] = []
+    if newer is not None or account.newest_seq > change.seq:
+        by = newer.id if newer is not None else _accepted_as(c, account)
+        gone = [superseded(change, by, now)]
+    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
+    for old in gone:
+        chain.add(
+            Record(
+                "superseded",
+                now,
+                ACTOR,
+                old.id,
+                old.user.value,
+                old.state.value,
+                other=old.superseded_by or None,
+            )
+        )
+    write_changes(c, gone)
+    chain.close()
+    return bool(gone) and gone[0].id == change.id
 
 
 def _requests(rows: Sequence[Row[Any]]) -> list[float]:
@@ -425,6 +418,7 @@ def _settle(
     now: float,
     verifier: bytes | None,
 ) -> Change:
+    chain = Chain(c, key, change.org)
     row = c.execute(_CHANGE, {"id": change.id}).one()
     stored = change_of(row)
     if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
@@ -437,7 +431,6 @@ def _settle(
     write_changes(c, [done])
     if change.resolved_id is not None and (sent or done.state is State.APPLIED):
         _note_account(c, change, nxt, outcome, verifier, sent=sent)
-    chain = Chain(c, key, change.org)
     chain.add(
         Record(
             "outcome",

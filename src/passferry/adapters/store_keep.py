@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, or_, select, tuple_, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database, required_key, retired, upsert
+from passferry.adapters.database import Chain, Database, lock_orgs, required_key, retired, upsert
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import Record
 from passferry.domain.change import Reference, State
@@ -44,6 +44,7 @@ class SqlKeepStore:
         """See the port."""
 
         def work(c: Connection) -> None:
+            lock_orgs(c)  # what was sealed before is committed now, what comes after will be refused
             before = required_key(c)
             gone = {*old, before} - {key_id, None}
             rows = [{"name": retired(str(each)), "value": key_id} for each in gone]
@@ -55,11 +56,11 @@ class SqlKeepStore:
 
     async def sealed_otherwise(self, key_id: str) -> list[tuple[str, ...]]:
         """See the port."""
-        passwords = select(CHANGES.c.id).where(CHANGES.c.live, CHANGES.c.sealed_key != key_id)
+        passwords = select(CHANGES.c.org, CHANGES.c.id).where(CHANGES.c.live, CHANGES.c.sealed_key != key_id)
         verifiers = select(ACCOUNTS.c.org, ACCOUNTS.c.resolved_id).where(ACCOUNTS.c.verifier_key != key_id)
 
         def work(c: Connection) -> list[tuple[str, ...]]:
-            found: list[tuple[str, ...]] = [(PASSWORD, row.id) for row in c.execute(passwords)]
+            found: list[tuple[str, ...]] = [(PASSWORD, row.org, row.id) for row in c.execute(passwords)]
             return found + [(VERIFIER, row.org, row.resolved_id) for row in c.execute(verifiers)]
 
         return await self._database.run(work)
@@ -71,6 +72,7 @@ class SqlKeepStore:
 
         def work(c: Connection) -> int:
             done = 0
+            lock_orgs(c, (row[1] for row in rows))
             for kind, statement in ((PASSWORD, _RESEAL_CHANGE), (VERIFIER, _RESEAL_ACCOUNT)):
                 found = _sealed_rows(c, kind, [row[1:] for row in rows if row[0] == kind], key_id)
                 values = [_resealed(row, anew(row)) for row in found]
@@ -129,7 +131,7 @@ class SqlKeepStore:
             if not found:
                 return 0
             key = tuple_(table.c.org, table.c.key, table.c.source)
-            return c.execute(delete(table).where(key.in_(found))).rowcount
+            return c.execute(delete(table).where(key.in_(found), table.c.created_at <= made_before)).rowcount
 
         return await self._database.run(work)
 
@@ -139,9 +141,9 @@ class SqlKeepStore:
         """See the port."""
 
         def work(c: Connection) -> Forgotten | None:
+            chain = Chain(c, self._database.audit_key, org)
             forgotten = _forget(c, org, user, now, block)
             if forgotten is not None:
-                chain = Chain(c, self._database.audit_key, org)
                 chain.add(Record("user.forgotten", now, actor, user=user.value))
                 chain.close()
             return forgotten
@@ -155,10 +157,12 @@ def _sealed_rows(c: Connection, kind: str, keys: Sequence[tuple[str, ...]], key_
         return []
     if kind == PASSWORD:
         query: Any = select(CHANGES).where(
-            CHANGES.c.id.in_([key[0] for key in keys]), CHANGES.c.live, CHANGES.c.sealed_key != key_id
+            CHANGES.c.id.in_([key[1] for key in keys]), CHANGES.c.live, CHANGES.c.sealed_key != key_id
         )
         return [
-            SealedRow((PASSWORD, row.id), Binding(PASSWORD, row.org, row.user_value, row.id), row.sealed)
+            SealedRow(
+                (PASSWORD, row.org, row.id), Binding(PASSWORD, row.org, row.user_value, row.id), row.sealed
+            )
             for row in c.execute(query)
         ]
     query = select(ACCOUNTS).where(

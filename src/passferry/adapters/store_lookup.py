@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import schema
-from passferry.adapters.database import Chain, Database, required_key
+from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.domain.audit import RECORD_FIELDS, Head, Record
@@ -89,16 +89,15 @@ class SqlLookupStore:
         """See the port."""
 
         def work(c: Connection) -> Change | None:
-            row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id).with_for_update()).one_or_none()
-            if row is None:
+            chain = Chain.of_change(c, self._database.audit_key, change_id)
+            if chain is None:
                 return None
-            change = change_of(row)
+            change = change_of(c.execute(select(CHANGES).where(CHANGES.c.id == change_id)).one())
             if change.state not in RETRYABLE:
                 raise NotNow(change.state)
             done = _operated(change, act, now)
             check_transition(change.state, done.state)
             write_changes(c, [done])
-            chain = Chain(c, self._database.audit_key, change.org)
             chain.add(Record(act, now, actor, change.id, change.user.value, done.state.value))
             chain.close()
             return done
@@ -177,6 +176,7 @@ class SqlAccessStore:
         """See the port."""
 
         def work(c: Connection) -> None:
+            lock_orgs(c)
             taken = select(ACCESS.c.id).where(*_current(caller.name))
             if c.execute(taken).first() is not None:
                 raise NameTaken(caller.name)
@@ -222,6 +222,7 @@ class SqlAccessStore:
         """See the port."""
 
         def work(c: Connection) -> bool:
+            lock_orgs(c)
             found = c.execute(select(ACCESS).where(*_current(name))).all()
             c.execute(update(ACCESS).where(*_current(name)).values(revoked_at=now))
             for row in found:

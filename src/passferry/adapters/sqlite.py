@@ -1,0 +1,169 @@
+"""Transactions on SQLite, and what a failing disk means.
+
+Every transaction is one plain function over a connection, run in the one thread that owns the connection:
+one hop a transaction, whatever the number of its statements.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from passferry.adapters.database import Database
+from passferry.ports import StoreBusy, StoreFull, StoreLost
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10.0
+CHECKPOINT_BUSY_MS = 250
+
+
+class SqliteDatabase(Database):
+    """One SQLite database and its thread. ``inline``, for virtual time: transactions run on the caller's."""
+
+    shared = False
+
+    def __init__(self, path: Path | None, audit_key: bytes, *, inline: bool = False) -> None:
+        """Open (not create) the database file; None keeps everything in memory, for tests."""
+        self.audit_key = audit_key
+        self._path = path
+        self._engine = _engine(path)
+        self._reader = _reader(path) if path is not None else None
+        self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._closed = False
+
+    @property
+    def engine(self) -> Engine:
+        """For set-up and tests; everything else goes through ``run``."""
+        return self._engine
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """See the protocol."""
+        if self._thread is None:
+            return self._transact(work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """See the protocol."""
+        if self._reader is None:  # in memory there is one connection
+            return await self.run(work)
+        return await asyncio.to_thread(self._look, self._reader, work)
+
+    def _look(self, reader: Engine, work: Callable[[Connection], T]) -> T:
+        try:
+            with reader.connect() as connection:
+                return work(connection)
+        except OperationalError as error:
+            failure = _failure(error, committing=False)
+            if failure is None:
+                raise
+        raise failure
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            try:
+                connection.begin()
+                result = work(connection)
+            except OperationalError as error:
+                connection.rollback()
+                failure = _failure(error, committing=False)
+                if failure is None:
+                    raise
+            except BaseException:
+                connection.rollback()
+                raise
+            else:
+                try:
+                    connection.commit()
+                except DBAPIError as error:
+                    failure = _failure(error, committing=True) or StoreLost("a commit failed")
+                else:
+                    return result
+        raise failure
+
+    async def checkpoint(self) -> None:
+        """Move the write-ahead log into the database and empty it, so that erased rows leave it too."""
+
+        def work(connection: Connection) -> None:
+            raw = connection.connection.driver_connection
+            assert raw is not None  # noqa: S101  # a live connection has one
+            # A long reader elsewhere would hold it up, and with it every accept: then the next one does it.
+            raw.execute(f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_MS}")
+            try:
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+        def outside() -> None:
+            with self._engine.connect() as connection:
+                work(connection)
+
+        if self._thread is None:
+            outside()
+        else:
+            await asyncio.get_running_loop().run_in_executor(self._thread, outside)
+
+    def close(self) -> None:
+        """Finish what runs, then close. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if self._thread is not None:
+                self._thread.shutdown(wait=True)
+            self._engine.dispose()
+
+
+def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreFull("the disk is full")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and not committing:
+        return StoreBusy("the database is locked by another program")
+    if committing:
+        return StoreLost("a commit failed")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
+        return StoreLost("the disk failed")
+    return None
+
+
+def _engine(path: Path | None) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}" if path else "sqlite://",
+        poolclass=StaticPool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(raw: sqlite3.Connection, _: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            with closing(raw.execute(f"PRAGMA {pragma}")):
+                pass
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(raw: sqlite3.Connection, _: Any) -> None:
+        with closing(raw.execute("PRAGMA query_only=ON")):
+            pass
+
+    return engine
