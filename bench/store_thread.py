@@ -1,7 +1,8 @@
 """Accepts a second: one thread that owns the connection, against aiosqlite, with the very same statements.
 
 Both sides run `SqlAcceptStore` on one SQLite file each, one change a commit. The left side is
-`SqliteDatabase`: a transaction is one hop to the thread. The right side is SQLAlchemy over aiosqlite: every statement is a hop.
+`SqliteDatabase`: a transaction is one hop to the thread. The right side is SQLAlchemy over
+aiosqlite: every statement is a hop.
 Rounds alternate, since a machine that is used for other things too drifts. Processor time (of all threads of
 this process) suffers less from that than the time on the wall.
 

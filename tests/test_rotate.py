@@ -273,7 +273,7 @@ def test_the_old_key_is_kept_while_something_does_not_open(tmp_path: Path) -> No
                 "update changes set sealed = cast(substr(sealed, 1, 60) || zeroblob(50) as blob)"
             )
         done = await place.rotate()
-        assert (done.unreadable, done.destroyed) == ((f"password {change_id}",), ())
+        assert (done.unreadable, done.destroyed) == ((f"password default {change_id}",), ())
         assert place.old in keyring.load(place.ring).keys
         await place.stores.lookup.operate(change_id, "cancel", "operator:test", 3.0)
         assert (await place.rotate()).destroyed == (place.old,)

@@ -61,7 +61,6 @@ class Tools:
     notices: Notices
     limits: Limits
     fatal: Callable[[str], None]
-    poll: float = 1.0
     meter: Meter = field(default_factory=Unmetered)
 
 

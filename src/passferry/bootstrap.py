@@ -29,6 +29,7 @@ from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
+from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.attempt import Tools
 from passferry.config import OrgSettings, Settings
@@ -36,9 +37,10 @@ from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
+from passferry.leases import Leases
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target
+from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target, Worker
 from passferry.retention import prune
 
 if TYPE_CHECKING:
@@ -78,19 +80,23 @@ class Stores:
     access: SqlAccessStore
     keep: SqlKeepStore
     figures: SqlFiguresStore
+    lease: SqlLeaseStore
+    worker: Worker | None
 
     @classmethod
-    def over(cls, database: Database, sealer: Sealer) -> "Stores":
-        """All stores over one database."""
+    def over(cls, database: Database, sealer: Sealer, worker: Worker | None = None) -> "Stores":
+        """All stores over one database; ``worker`` is who delivers, where several may."""
         return cls(
             database,
             sealer,
             SqlAcceptStore(database),
-            SqlDeliveryStore(database),
+            SqlDeliveryStore(database, worker.id if worker is not None else None),
             SqlLookupStore(database),
             SqlAccessStore(database),
             SqlKeepStore(database),
             SqlFiguresStore(database),
+            SqlLeaseStore(database),
+            worker,
         )
 
 
@@ -270,11 +276,16 @@ class Gateway:
     settings: Settings
     stores: Stores
     accept: Accept
-    deliveries: Mapping[str, Delivery]
+    leases: Leases
     notices: Notices
     clock: Clock
     hasher: Argon2Hasher | None
     meter: "PrometheusMeter"
+
+    @property
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """The owner loops of the orgs that are ours now."""
+        return self.leases.deliveries
 
     async def keep_house(self) -> None:
         """Delete what need not be kept any more, and forget missing keys that nothing needs any more.
@@ -313,7 +324,7 @@ class Gateway:
         stored = await self.stores.figures.orgs()
         now, mono = self.clock.now(), self.clock.monotonic()
         levels = {}
-        for name, delivery in self.deliveries.items():
+        for name, delivery in self.deliveries.items():  # each worker tells of its own orgs
             org, pacer = stored[name], delivery.gate.pacer
             since = org.oldest_waiting_since
             levels[name] = Levels(
@@ -357,8 +368,9 @@ def assemble(
 
     notices = Notices()
     meter = PrometheusMeter(settings.orgs)
-    deliveries = {}
-    for name, org in settings.orgs.items():
+
+    def delivery(name: str) -> Delivery:
+        org = settings.orgs[name]
         gate = PacedGate(Pacer(int(org.rate), clock.monotonic()), clock, org.request_timeout)
         age = org.policy.minimum_age_seconds
         limits = Limits(request=org.request_timeout, minimum_age=None if age is None else float(age))
@@ -374,17 +386,18 @@ def assemble(
             notices=notices,
             limits=limits,
             fatal=fatal,
-            poll=poll,
             meter=meter,
         )
-        deliveries[name] = Delivery(name, tools)
+        return Delivery(name, tools)
+
+    leases = Leases(stores.lease, stores.worker, settings.orgs, delivery, clock, notices, fatal, poll=poll)
     intakes = {
         name: Intake(org.policy, org.time_to_live, settings.source_rate, settings.queue_limit)
         for name, org in settings.orgs.items()
     }
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
-    accept.ask_before_waiting(lambda org: deliveries[org].held_up())
-    return Gateway(settings, stores, accept, deliveries, notices, clock, hasher, meter)
+    accept.ask_before_waiting(leases.held_up)
+    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter)
 
 
 def _target(
@@ -418,12 +431,12 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
     """Deliver for all orgs until the block ends; then finish what is being sent."""
     stop = asyncio.Event()
     if hold:
-        for org in gateway.deliveries:
+        for org in gateway.settings.orgs:
             await gateway.stores.delivery.hold(org, gateway.clock.now())
-    tasks = [asyncio.create_task(delivery.run(stop)) for delivery in gateway.deliveries.values()]
+    delivering = asyncio.create_task(gateway.leases.run(stop))
     try:
         yield
     finally:
         await gateway.accept.close()
         stop.set()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait([delivering])

@@ -4,6 +4,7 @@ This is whose turn it is, and when; what is done for one change is in ``attempt`
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -11,10 +12,7 @@ from passferry.attempt import Attempts, Tools
 from passferry.domain.change import Change
 from passferry.gate import PacedGate
 from passferry.org_health import OrgHealth
-from passferry.ports import (
-    StoreFull,
-    StoreLost,
-)
+from passferry.ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
 
@@ -34,6 +32,7 @@ class Delivery:
         self._tasks: dict[asyncio.Task[None], Change] = {}
         self._looked_after_at = float("-inf")
         self._blocked_until = 0.0
+        self._wake_in: float | None = None  # seconds
         self.health = OrgHealth()
         self._attempts = Attempts(org, tools, self.health)
         self.started = tools.clock.monotonic()
@@ -50,6 +49,10 @@ class Delivery:
         """
         try:
             await self._own(stop)
+        except NotOwner:
+            log.warning("lease.lost", org=self.org)
+            await self._finish()
+            return
         except Exception as error:  # noqa: BLE001  # no text of it: it may quote
             kind = type(error).__name__
         else:
@@ -57,6 +60,20 @@ class Delivery:
         self._t.fatal(f"delivery of org {self.org} ended: {kind}")
 
     async def _own(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        begun = False
+        try:
+            while not stop.is_set():
+                if not begun:
+                    begun = await self._guarded(self._begin)
+                elif await self._guarded(self._round):
+                    await self._rest(stopping)
+        finally:
+            stopping.cancel()
+            await self._finish()
+
+    async def _begin(self) -> None:
+        """Become the owner, and find out what the one before left."""
         t = self._t
         state = await t.store.take(self.org)
         now, mono = t.clock.now(), t.clock.monotonic()
@@ -66,23 +83,19 @@ class Delivery:
         sent = await t.store.requests_since(self.org, now - RECENT)
         t.gate.pacer.sent_before(mono - max(0.0, now - at) for at in sent)
         log.info("delivery.started", org=self.org, recovered=recovered)
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            while not stop.is_set():
-                await self._guarded_round(stopping)
-        finally:
-            stopping.cancel()
-            await self._finish()
 
-    async def _guarded_round(self, stopping: "asyncio.Task[bool]") -> None:
+    async def _guarded(self, act: Callable[[], Awaitable[None]]) -> bool:
+        """Whether ``act`` was done; a store that is full or away is waited for."""
         try:
-            await self._round()
-            await self._rest(stopping)
+            await act()
         except StoreFull as full:
             log.warning("store.full", org=self.org, reason=str(full))
             await asyncio.sleep(1.0)
         except StoreLost as lost:
             self._t.fatal(str(lost))
+        else:
+            return True
+        return False
 
     def held_up(self) -> float:
         """Seconds for which nothing can be sent, as far as is known."""
@@ -101,6 +114,20 @@ class Delivery:
             t.gate.resume()  # an operator resumed the org from another process
         self._blocked_until = state.blocked_until
         await self._look_after(now, mono)
+        await self._start_due(now, mono)
+        self._wake_in = await self._until_next(now)
+
+    async def _until_next(self, now: float) -> float | None:
+        """Seconds until a change becomes due or may be sent again; None when nothing is known to."""
+        due = await self._t.store.next_due(self.org, now)
+        held_up = self.held_up()
+        times = [] if due is None else [max(0.0, due - now)]
+        if 0 < held_up < float("inf"):
+            times.append(held_up)
+        return min(times, default=None)
+
+    async def _start_due(self, now: float, mono: float) -> None:
+        t = self._t
         room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
         if room <= 0:
             return
@@ -141,14 +168,13 @@ class Delivery:
         self._t.notices.owner(self.org).set()
 
     async def _rest(self, stopping: "asyncio.Task[bool]") -> None:
-        """Until something happens, a change becomes due, or it is time to look for what nobody announces."""
-        t = self._t
-        now = t.clock.now()
-        due = await t.store.next_due(self.org, now)
-        wait = t.poll if due is None else max(0.0, min(t.poll, due - now))
-        news = asyncio.create_task(t.notices.owner(self.org).wait())
+        """Until something happens, a change becomes due, or something may be sent again.
+
+        What nobody announces is looked for by who knows all orgs, and announced to us.
+        """
+        news = asyncio.create_task(self._t.notices.owner(self.org).wait())
         try:
-            await asyncio.wait({news, stopping}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({news, stopping}, timeout=self._wake_in, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
 

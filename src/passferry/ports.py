@@ -195,6 +195,10 @@ class Standing:
     delivered: Delivered | None
 
 
+class NotOwner(Exception):
+    """Another worker owns the org."""
+
+
 class DeliveryStore(Protocol):
     """Delivery: one owner of an org works through its due changes.
 
@@ -203,7 +207,7 @@ class DeliveryStore(Protocol):
     """
 
     async def take(self, org: str) -> OrgState:
-        """Become the owner: an earlier one begins no write any more."""
+        """Begin to deliver: an earlier owner begins no write any more. Raises ``NotOwner``."""
 
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
         """Due changes, people before bulk, longest waiting first, without the ids in ``busy``."""
@@ -261,6 +265,51 @@ class DeliveryStore(Protocol):
 
     async def next_due(self, org: str, now: float) -> float | None:
         """The next time after ``now`` at which a live change becomes due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that delivers."""
+
+    id: str  # new with every start
+    name: str  # host and process, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Who delivers what. ``owners``: the worker that owns each org; None where nobody alive does."""
+
+    alive: int  # workers, the one that asks among them
+    owners: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class OrgNews:
+    """An org that is not idle. Times are epoch seconds."""
+
+    state: OrgState
+    due: bool  # a change may be tried
+    late: bool  # the time to live of a change ran out
+    owner: str | None
+
+
+class LeaseStore(Protocol):
+    """Which worker owns which org, for a time that it must renew."""
+
+    async def beat(self, worker: Worker, now: float, lease: float) -> Roll:
+        """Say that ``worker`` is alive. One that was not seen for ``lease`` seconds owns nothing any more."""
+
+    async def claim(self, worker: Worker, orgs: Sequence[str], now: float, lease: float) -> list[str]:
+        """Become the owner of those of ``orgs`` that nobody alive owns; which these are."""
+
+    async def release(self, worker: Worker, orgs: Sequence[str]) -> None:
+        """Give up ``orgs``."""
+
+    async def leave(self, worker: Worker) -> None:
+        """Give up everything."""
+
+    async def news(self, now: float) -> dict[str, OrgNews]:
+        """All orgs that are not idle: something is due, or the org is paused or asked to wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class World:
             poll=60.0,
         )
         stop = asyncio.Event()
-        self._tasks = [asyncio.create_task(each.run(stop)) for each in gateway.deliveries.values()]
+        self._tasks = [asyncio.create_task(gateway.leases.run(stop))]
         return gateway
 
     async def crash(self) -> None:
@@ -232,7 +232,7 @@ class World:
         return f"sealed passwords were kept: {left}" if left else ""
 
 
-_OF_DELIVERY = ("Delivery.", "PacedGate.", "Tokens.", "Argon2Hasher.")
+_OF_DELIVERY = ("Leases.", "Delivery.", "Attempts.", "PacedGate.", "Tokens.", "Argon2Hasher.")
 
 
 def _difference(before: str, after: str) -> str:

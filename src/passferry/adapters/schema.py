@@ -32,13 +32,25 @@ orgs = Table(
     "orgs",
     metadata,
     Column("name", Text, primary_key=True),
+    Column("owner", Text),
     Column("epoch", BigInteger, nullable=False, default=0),
     Column("paused", Text),
     Column("blocked_until", Double, nullable=False, default=0.0),
     Column("head_seq", BigInteger, nullable=False, default=0),
     Column("head_mac", LargeBinary, nullable=False),
 )
-"""One row an org. Its audit head gives every accept its place in the org's order; locked last."""
+"""One row an org, locked first by whatever writes to the org. Its audit head gives every accept its place in
+the org's order. ``owner`` is the worker that delivers, ``epoch`` counts how often that changed."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+"""One row a running process that delivers, where there may be several; gone from it when it was not seen."""
 
 users = Table(
     "users",

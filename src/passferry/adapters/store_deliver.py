@@ -14,7 +14,7 @@ from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import AFTER, Next, Outcome
-from passferry.ports import Delivered, OrgState, Standing
+from passferry.ports import Delivered, NotOwner, OrgState, Standing
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
 ACTOR = "delivery"
@@ -65,19 +65,23 @@ _OF_USER = union_all(
 class SqlDeliveryStore:
     """The port ``DeliveryStore``. An owner whose epoch has passed begins nothing."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, worker: str | None = None) -> None:
+        """``worker`` is the id under which orgs are claimed; None where only one process can deliver."""
+        self._database, self._worker = database, worker
         self._epochs: dict[str, int] = {}
 
     async def take(self, org: str) -> OrgState:
         """See the port."""
 
-        def work(c: Connection) -> int:
-            c.execute(update(ORGS).where(ORGS.c.name == org).values(epoch=ORGS.c.epoch + 1))
-            return int(c.execute(select(ORGS.c.epoch).where(ORGS.c.name == org)).scalar_one())
+        def work(c: Connection) -> tuple[int, OrgState]:
+            row = lock_org(c, org)
+            if self._worker is not None and row.owner != self._worker:
+                raise NotOwner(org)
+            c.execute(update(ORGS).where(ORGS.c.name == org).values(epoch=row.epoch + 1))
+            return row.epoch + 1, OrgState(row.paused, row.blocked_until)
 
-        self._epochs[org] = await self._database.run(work)
-        return await self.org_state(org)
+        self._epochs[org], state = await self._database.run(work)
+        return state
 
     async def org_state(self, org: str) -> OrgState:
         """See the port."""

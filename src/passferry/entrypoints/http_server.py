@@ -53,7 +53,7 @@ class HttpServer:
             clock=gateway.clock,
             ready=gateway.unready,
             set_paused=gateway.set_paused,
-            paused=lambda org: gateway.deliveries[org].health.paused if org in gateway.deliveries else None,
+            paused=gateway.leases.paused,
             metrics=gateway.metrics,
             rules={name: org.policy for name, org in gateway.settings.orgs.items()},
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
