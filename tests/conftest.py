@@ -1,11 +1,32 @@
 """What holds for all tests."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+import postgres
 
 # No deadline: on a busy machine an example's time says nothing about the code.
 settings.register_profile("passferry", deadline=None)
 settings.load_profile("passferry")
+
+
+def pytest_configure() -> None:
+    """A run that must not do without PostgreSQL does not begin without it."""
+    if os.environ.get(postgres.REQUIRED) and postgres.described() is None:
+        raise pytest.UsageError(postgres.missing())
+
+
+def pytest_report_header() -> str:
+    """Which PostgreSQL is used."""
+    return f"postgresql: {postgres.described() or postgres.missing()}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Also where a quiet run shows no header: what was not tested."""
+    if postgres.described() is None:
+        terminalreporter.line(f"NOT TESTED ON POSTGRESQL: {postgres.missing()}", yellow=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
