@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from passferry.adapters import schema
+from passferry.adapters.migrate import migrate
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
 from passferry.ports import StaleSeal, StoreBusy, StoreFull, StoreLost
@@ -26,10 +27,6 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 CHECKPOINT_BUSY_MS = 250
-
-
-class NewerDatabase(Exception):
-    """The database was written by a newer version; its argument is that version."""
 
 
 class Database:
@@ -182,18 +179,9 @@ def _reader(path: Path) -> Engine:
 
 
 def prepare(database: Database) -> None:
-    """Create the tables of an empty database. Raises ``NewerDatabase``."""
+    """Make its tables, or bring them up to date. Raises ``NewerDatabase`` and ``ForeignDatabase``."""
     with database.engine.begin() as connection:
-        schema.metadata.create_all(connection)
-        found = connection.execute(
-            select(schema.meta.c.value).where(schema.meta.c.name == "version")
-        ).scalar()
-        if found is None:
-            connection.execute(insert(schema.meta).values(name="version", value=str(schema.VERSION)))
-        elif int(found) > schema.VERSION:
-            raise NewerDatabase(found)
-        for index in schema.ADDED_INDEXES:
-            index.create(connection, checkfirst=True)
+        migrate(connection)
 
 
 def required_key(connection: Connection) -> str | None:

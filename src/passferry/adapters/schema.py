@@ -14,8 +14,8 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
-"""Of the tables below. A database of a higher version is refused."""
+VERSION = 2
+"""Of the tables below; each has its revision in ``migrations``. A database of a higher version is refused."""
 
 metadata = MetaData()
 
@@ -33,12 +33,24 @@ orgs = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("epoch", BigInteger, nullable=False, default=0),
+    Column("owner", Text),
     Column("paused", Text),
     Column("blocked_until", Double, nullable=False, default=0.0),
     Column("head_seq", BigInteger, nullable=False, default=0),
     Column("head_mac", LargeBinary, nullable=False),
 )
-"""One row an org. Its audit head gives every accept its place in the org's order; locked last."""
+"""One row an org. Its audit head gives every accept its place in the org's order; locked last. ``owner``: the
+id of the worker that delivers for it."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+"""One row a process that delivers, with its heartbeat."""
 
 users = Table(
     "users",
@@ -127,9 +139,8 @@ idempotency = Table(
     Column("body_mac", LargeBinary, nullable=False),
     Column("change_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    Index("idempotency_created", "created_at"),
 )
-ADDED_INDEXES = (Index("idempotency_created", idempotency.c.created_at),)
-"""Made in databases that are older than they: they change nothing for the programs that made those."""
 
 audit = Table(
     "audit",
