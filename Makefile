@@ -7,9 +7,6 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 PIPOPTS := install --quiet --quiet --disable-pip-version-check
 
-# A run of all tests means PostgreSQL too: the wheel that brings one is locked with the rest.
-export PASSFERRY_REQUIRE_POSTGRES := 1
-
 # The environment is ready for exactly this lock, this pyproject and this place on disk.
 DIGEST := $(shell { cat requirements/dev.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
 READY  := $(VENV)/.ready-$(DIGEST)
@@ -31,6 +28,9 @@ $(READY):
 
 demo: $(READY)        ## simulator and gateway, a handful of real changes, and proof that each arrived
 	@$(BIN)/passferry demo
+
+# A run of all tests means PostgreSQL too: the wheel that brings one is locked with the rest.
+test test-wheel: export PASSFERRY_REQUIRE_POSTGRES := 1
 
 test: $(READY)        ## all tests
 	@mkdir -p build
