@@ -32,6 +32,9 @@ $(READY):
 demo: $(READY)        ## simulator and gateway, a handful of real changes, and proof that each arrived
 	@$(BIN)/passferry demo
 
+# A run of all tests means PostgreSQL too: the wheel that brings one is locked with the rest.
+test test-wheel: export PASSFERRY_REQUIRE_POSTGRES := 1
+
 test: $(READY)        ## all tests
 	@mkdir -p build
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --junitxml=build/test.xml $(ARGS)

@@ -17,11 +17,12 @@ from sqlalchemy import insert, select
 from passferry.accept import Accept, Intake
 from passferry.adapters import keyring, schema
 from passferry.adapters.clock import SystemClock
-from passferry.adapters.database import Database, NewerDatabase, add_orgs, prepare
+from passferry.adapters.database import Database, add_orgs, prepare
 from passferry.adapters.genesys import GenesysTarget
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.http_client import http_client
 from passferry.adapters.key_file import FileSealer, KeyFile
+from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
 from passferry.adapters.sqlite import SqliteDatabase
@@ -128,17 +129,19 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
     try:
         _check_database(database, sealer, list(settings.orgs) or ["default"])
     except NewerDatabase as error:
-        version = str(error)
+        what = f"the database has version {error}, this program knows {schema.VERSION}"
+        hint = "install the newer passferry again"
+        database.close()
+    except ForeignDatabase as error:
+        what = f"the database has a table {error} that is not of passferry"
+        hint = "give passferry a database of its own"
         database.close()
     except BaseException:
         database.close()
         raise
     else:
         return Stores.over(database, sealer)
-    raise StateError(
-        f"the database has version {version}, this program knows {schema.VERSION}",
-        "install the newer passferry again",
-    )
+    raise StateError(what, hint)
 
 
 def check_state_dir(path: Path, *, create: bool) -> None:

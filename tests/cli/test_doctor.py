@@ -380,6 +380,17 @@ def test_a_database_of_a_newer_version_or_another_ring_fails_with_2(doctor: Any,
             assert said in found["database"]["remedy"]
 
 
+def test_a_database_of_an_older_version_is_a_warning_to_back_it_up(doctor: Any, made: Path) -> None:
+    """Told before the start that upgrades it, and nothing is upgraded by the look."""
+    with sqlite3.connect(made / "passferry.db") as connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'version'")
+    connection.close()
+    with simulated() as (_, url):
+        for _ in range(2):
+            found = doctor(url)[1]["database"]
+            assert (found["level"], found["remedy"].startswith("back it up first")) == ("warn", True)
+
+
 def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:
     """Two keys in the ring are a warning, and a ring from before a rotation fails, each with its remedy."""
     ring = load_settings(None).key_file

@@ -463,3 +463,18 @@ def test_serving_without_an_org_is_2(cli: Cli, clean: Path) -> None:
     done = cli("serve")
     assert done.code == 2
     assert "GENESYS_CLIENT_ID" in done.err
+
+
+def test_a_database_of_another_program_is_refused_with_a_remedy(cli: Cli, org: Settings) -> None:
+    """A path or URL that leads to somebody else's tables: told, and nothing is made there."""
+    asyncio.run(_fill(org))
+    path = org.state_dir / "passferry.db"
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    done = cli("changes", "list")
+    assert done.code == 2
+    assert "users" in done.err
+    assert "a database of its own" in done.err
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
+    connection.close()

@@ -11,15 +11,12 @@ from sqlalchemy import Connection, Engine, Row, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from passferry.adapters import schema
+from passferry.adapters.migrate import migrate
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
 from passferry.ports import StaleSeal
 
 T = TypeVar("T")
-
-
-class NewerDatabase(Exception):
-    """The database was written by a newer version; its argument is that version."""
 
 
 class Database(Protocol):
@@ -55,18 +52,9 @@ class Database(Protocol):
 
 
 def prepare(database: Database) -> None:
-    """Create the tables of an empty database. Raises ``NewerDatabase``."""
+    """Make its tables, or bring them up to date. Raises ``NewerDatabase`` and ``ForeignDatabase``."""
     with database.engine.begin() as connection:
-        schema.metadata.create_all(connection)
-        found = connection.execute(
-            select(schema.meta.c.value).where(schema.meta.c.name == "version")
-        ).scalar()
-        if found is None:
-            connection.execute(insert(schema.meta).values(name="version", value=str(schema.VERSION)))
-        elif int(found) > schema.VERSION:
-            raise NewerDatabase(found)
-        for index in schema.ADDED_INDEXES:
-            index.create(connection, checkfirst=True)
+        migrate(connection)
 
 
 def required_key(connection: Connection) -> str | None:

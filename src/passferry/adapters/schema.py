@@ -14,8 +14,8 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
-"""Of the tables below. A database of a higher version is refused."""
+VERSION = 2
+"""Of the tables below; each has its revision in ``migrations``. A database of a higher version is refused."""
 
 metadata = MetaData()
 
@@ -32,8 +32,8 @@ orgs = Table(
     "orgs",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("owner", Text),
     Column("epoch", BigInteger, nullable=False, default=0),
+    Column("owner", Text),
     Column("paused", Text),
     Column("blocked_until", Double, nullable=False, default=0.0),
     Column("head_seq", BigInteger, nullable=False, default=0),
@@ -139,9 +139,8 @@ idempotency = Table(
     Column("body_mac", LargeBinary, nullable=False),
     Column("change_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    Index("idempotency_created", "created_at"),
 )
-ADDED_INDEXES = (Index("idempotency_created", idempotency.c.created_at),)
-"""Made in databases that are older than they: they change nothing for the programs that made those."""
 
 audit = Table(
     "audit",

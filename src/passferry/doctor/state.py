@@ -103,11 +103,19 @@ def _database(path: Path, ring: keyring.KeyRing | None) -> list[Finding]:
         return [mistake]
     return [
         ok("database", f"{path}, {found.live} change{'' if found.live == 1 else 's'} under way"),
+        *_upgrade(found.version),
         *(
             warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
             for org, why in sorted((found.paused or {}).items())
         ),
     ]
+
+
+def _upgrade(version: int) -> list[Finding]:
+    if version in (0, schema.VERSION):
+        return []
+    why = f"the database has version {version}: the next start upgrades it to {schema.VERSION}"
+    return [warn("database", why, "back it up first; an older passferry refuses it from then on")]
 
 
 def _mismatch(found: Look, sealer: RingSealer) -> Finding | None:

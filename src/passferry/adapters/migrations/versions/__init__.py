@@ -1,0 +1,1 @@
+"""Revisions. Their names are the versions of `schema.VERSION`, in four digits."""

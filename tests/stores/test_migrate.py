@@ -1,0 +1,331 @@
+"""From every version of the tables to the newest, on both databases."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
+
+import postgres
+from passferry.adapters import migrate as migration
+from passferry.adapters import schema
+from passferry.adapters.migrate import ForeignDatabase, NewerDatabase, migrate
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+OLD_VERSIONS = range(1, schema.VERSION)
+DATABASES = ["sqlite", "postgresql"]
+
+
+def engine_of(url: str) -> Engine:
+    """An engine with the transactions that the product's have."""
+    if not url.startswith("sqlite"):
+        return create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    engine = create_engine(url, connect_args={"isolation_level": None, "timeout": 20})
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+@contextmanager
+def empty_database(name: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty one."""
+    if name == "sqlite":
+        yield f"sqlite:///{folder}/test.db"
+    else:
+        with postgres.server().database() as url:
+            yield url
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database."""
+    with empty_database(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    """Of an empty database."""
+    made = engine_of(url)
+    yield made
+    made.dispose()
+
+
+def statements(dialect: str, version: int) -> list[str]:
+    """What once made a database of that version, and rows in every table."""
+    lines = (DATA / f"schema-{version}-{dialect}.sql").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("--")]
+
+
+def execute(connection: Connection, lines: list[str]) -> None:
+    """One statement a line."""
+    for line in lines:
+        connection.exec_driver_sql(line)
+
+
+def load(engine: Engine, version: int) -> None:
+    """Make the database of an old version."""
+    with engine.begin() as connection:
+        execute(connection, statements(engine.dialect.name, version))
+
+
+def run(engine: Engine) -> None:
+    """As at a start."""
+    with engine.begin() as connection:
+        migrate(connection)
+
+
+def rows(engine: Engine) -> dict[str, set[tuple[tuple[str, Any], ...]]]:
+    """Every row of every table, without what is NULL."""
+    with engine.connect() as connection:
+        return {
+            table: {
+                tuple(sorted((str(name), value) for name, value in row._mapping.items() if value is not None))
+                for row in connection.execute(text(f'SELECT * FROM "{table}"'))
+            }
+            for table in inspect(connection).get_table_names()
+        }
+
+
+def shape(engine: Engine) -> dict[str, Any]:
+    """Columns, keys and indexes with their conditions, of every table."""
+    looked = inspect(engine)
+
+    def by_name(found: list[Any]) -> dict[str, Any]:
+        return {one["name"]: plain(one) for one in found}
+
+    return {
+        table: (
+            by_name(looked.get_columns(table)),
+            looked.get_pk_constraint(table),
+            by_name(looked.get_indexes(table)),
+        )
+        for table in looked.get_table_names()
+    }
+
+
+def plain(value: Any) -> Any:
+    """With types and conditions as text: those of SQLAlchemy are never equal."""
+    return {key: plain(inner) for key, inner in value.items()} if isinstance(value, dict) else str(value)
+
+
+def marks(engine: Engine) -> tuple[list[str], list[str]]:
+    """Both records of the version."""
+    with engine.connect() as connection:
+        ours = connection.exec_driver_sql("SELECT value FROM meta WHERE name = 'version'")
+        return list(ours.scalars()), list(connection.execute(migration.mark.select()).scalars())
+
+
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_an_upgrade_reaches_exactly_the_newest_tables(engine: Engine, version: int, tmp_path: Path) -> None:
+    """Whichever version a database began with, it ends with the tables, keys and indexes of a new one."""
+    load(engine, version)
+    run(engine)
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, schema.metadata) == []
+    (tmp_path / "new").mkdir()
+    with empty_database(engine.dialect.name, tmp_path / "new") as fresh:
+        new = engine_of(fresh)
+        run(new)
+        assert shape(engine) == shape(new)
+        assert marks(engine) == marks(new) == ([str(schema.VERSION)], [f"{schema.VERSION:04}"])
+        new.dispose()
+
+
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_an_upgrade_keeps_every_row(engine: Engine, version: int) -> None:
+    """Every table has the rows that it had, and in new columns nothing."""
+    load(engine, version)
+    before = rows(engine)
+    assert all(before.values())
+    run(engine)
+    after = rows(engine)
+    before["meta"] = {
+        tuple((name, str(schema.VERSION) if value == str(version) else value) for name, value in row)
+        for row in before["meta"]
+    }
+    assert {table: after[table] for table in before} == before
+
+
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_a_process_of_an_older_version_can_go_on_beside_the_newest_tables(
+    engine: Engine, version: int
+) -> None:
+    """What an older program inserts is taken: a migration only adds, and what it adds may be left out."""
+    run(engine)
+    with engine.begin() as connection:
+        execute(connection, ["DELETE FROM meta"])
+        written = [line for line in statements(engine.dialect.name, version) if line.startswith("INSERT")]
+        execute(connection, written)
+    assert sum(len(found) for table, found in rows(engine).items() if table != "alembic_version") == len(
+        written
+    )
+
+
+def test_the_newest_tables_are_left_alone(engine: Engine) -> None:
+    """A second start changes nothing."""
+    run(engine)
+    before, tables = rows(engine), shape(engine)
+    run(engine)
+    assert (rows(engine), shape(engine)) == (before, tables)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        f"UPDATE meta SET value = '{schema.VERSION + 1}' WHERE name = 'version'",
+        f"UPDATE alembic_version SET version_num = '{schema.VERSION + 1:04}'",
+    ],
+    ids=["meta", "alembic"],
+)
+def test_a_newer_database_is_refused_whichever_mark_says_so(engine: Engine, newer: str) -> None:
+    """`NewerDatabase` names the version, and nothing is changed."""
+    run(engine)
+    with engine.begin() as connection:
+        execute(connection, [newer])
+    before = rows(engine)
+    with pytest.raises(NewerDatabase, match=f"^{schema.VERSION + 1}$"):
+        run(engine)
+    assert rows(engine) == before
+
+
+@pytest.mark.parametrize(
+    "foreign", [["users"], ["meta"], ["meta", "orgs", "changes"]], ids=["users", "meta", "no-version"]
+)
+def test_tables_of_another_program_are_not_touched(engine: Engine, foreign: list[str]) -> None:
+    """A database of something else, with a table of our name, is refused and stays as it is."""
+    with engine.begin() as connection:
+        execute(connection, [f"CREATE TABLE {table} (name text, value text)" for table in foreign])
+    before = shape(engine)
+    with pytest.raises(ForeignDatabase, match=f"^{foreign[0]}$"):
+        run(engine)
+    assert shape(engine) == before
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All or nothing: the next start finds the old version and tries again."""
+    load(engine, 1)
+    before, tables = rows(engine), shape(engine)
+
+    def fail(*_: object) -> None:
+        raise OSError("in the midst of it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("alembic.op.add_column", fail)
+        with pytest.raises(OSError, match="in the midst"):
+            run(engine)
+    assert (rows(engine), shape(engine)) == (before, tables)
+    run(engine)
+    assert marks(engine)[0] == [str(schema.VERSION)]
+
+
+def test_an_upgrade_does_not_queue_everybody_behind_a_long_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL it gives up after `LOCK_SECONDS`, and the lock is free again."""
+    monkeypatch.setattr(migration, "LOCK_SECONDS", 0.2)
+    with postgres.server().database() as url:
+        engine = engine_of(url)
+        load(engine, 1)
+        with engine.connect() as reader:
+            reader.exec_driver_sql("SET idle_in_transaction_session_timeout = '10s'")  # this test is bounded
+            reader.exec_driver_sql("SELECT count(*) FROM orgs")
+            with pytest.raises(OperationalError, match="lock timeout"):
+                run(engine)
+        run(engine)
+        engine.dispose()
+
+
+STARTER = """
+import sys
+from sqlalchemy import create_engine
+import alembic.command
+from passferry.adapters.migrate import migrate
+from stores.test_migrate import engine_of
+engine = engine_of(sys.argv[1])
+engine.connect().close()
+print("ready", flush=True)
+sys.stdin.readline()
+with engine.begin() as connection:
+    migrate(connection)
+"""
+
+
+@contextmanager
+def starters(url: str) -> Iterator[Callable[[], list[str]]]:
+    """Two processes about to start on one database; the call lets go of both, and gives what they said."""
+    began = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for _ in range(2)
+    ]
+
+    def start() -> list[str]:
+        for one in began:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in began:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        said = [one.communicate(timeout=60)[1] for one in began]
+        assert [one.returncode for one in began] == [0, 0], said
+        return said
+
+    try:
+        yield start
+    finally:
+        for one in began:
+            one.kill()
+            one.communicate()
+
+
+@pytest.mark.parametrize("version", [0, *OLD_VERSIONS])
+def test_processes_that_start_at_once_make_or_upgrade_the_tables_once(
+    url: str, engine: Engine, version: int
+) -> None:
+    """Two at once, on an empty database and on an old one: one does it, the other finds it done."""
+    with starters(url) as start:
+        if version:
+            load(engine, version)
+        said = start()
+    upgrades = [line for text in said for line in text.splitlines()]
+    expected = f"the database is upgraded from version {version} to {schema.VERSION}"
+    assert upgrades == ([expected] if version else [])
+    assert marks(engine) == ([str(schema.VERSION)], [f"{schema.VERSION:04}"])
+
+
+@pytest.mark.parametrize("version", [0, schema.VERSION])
+def test_a_start_that_upgrades_nothing_does_not_import_alembic(
+    engine: Engine, url: str, version: int
+) -> None:
+    """Making new tables and finding them does without Alembic, whose import takes as long as the start."""
+    if version:
+        run(engine)
+    program = """
+import sys
+from sqlalchemy import create_engine, make_url
+from passferry.adapters.migrate import migrate
+url = make_url(sys.argv[1])
+if url.drivername == "postgresql":
+    url = url.set(drivername="postgresql+psycopg")
+with create_engine(url).begin() as connection:
+    migrate(connection)
+sys.exit("alembic" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
