@@ -13,13 +13,13 @@ from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.bootstrap import Stores, audit_key
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.notices import Notices
 from passferry.ports import Binding, Caller, StoreFull, StoreLost
+from passferry.state import Stores, audit_key
 
 PORTAL = Caller("k", "portal", "source", ())
 GOOD = "Correct-Horse-9"

@@ -14,7 +14,6 @@ from passferry.adapters.clock import SystemClock
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.bootstrap import Stores, audit_key
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
@@ -22,6 +21,7 @@ from passferry.domain.password import Password
 from passferry.notices import Notices
 from passferry.ports import Binding, Caller, SealBroken, StaleSeal, UnknownKey
 from passferry.rotate import Rotated, rotate
+from passferry.state import Stores, audit_key
 
 GOOD = "Correct-Horse-9"
 PORTAL = Caller("1", "portal", "source", (), None, 0.0)

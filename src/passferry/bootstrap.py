@@ -1,37 +1,20 @@
 """The composition root: the one place where adapters meet use cases, and a process is made of them."""
 
 import asyncio
-import fcntl
-import os
 import random
-import stat
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
-from sqlalchemy import insert, select
 
 from passferry.accept import Accept, Intake
-from passferry.adapters import keyring, schema
-from passferry.adapters.clock import SystemClock
-from passferry.adapters.database import Database, add_orgs, prepare
 from passferry.adapters.genesys import GenesysTarget
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.http_client import http_client
-from passferry.adapters.key_file import FileSealer, KeyFile
-from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
-from passferry.adapters.sqlite import SqliteDatabase
-from passferry.adapters.store_accept import SqlAcceptStore
-from passferry.adapters.store_deliver import SqlDeliveryStore
-from passferry.adapters.store_figures import SqlFiguresStore
-from passferry.adapters.store_keep import SqlKeepStore
-from passferry.adapters.store_lease import SqlLeaseStore
-from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.attempt import Tools
 from passferry.config import OrgSettings, Settings
 from passferry.deliver import Delivery
@@ -41,235 +24,14 @@ from passferry.gate import PacedGate
 from passferry.leases import Leases
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target, Worker
+from passferry.ports import Clock, Meter, Target
 from passferry.retention import prune
+from passferry.state import Stores
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter
 
-DATABASE_FILE = "passferry.db"
-LOCK_FILE = "serve.lock"
-ROTATION_LOCK = "rotate.lock"
 CLOCK_UNCONFIRMED = 7 * 86400.0
-
-
-class StateError(Exception):
-    """The state on disk cannot be used; ``what`` is wrong and ``hint`` what to do."""
-
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(f"{what} ({hint})")
-        self.what, self.hint = what, hint
-
-
-def audit_key(sealer: Sealer) -> bytes:
-    """The key of the audit chains."""
-    return sealer.mac("audit chain", b"")
-
-
-# --- the state on disk -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """An open database with its key ring, and the ports over them."""
-
-    database: Database
-    sealer: Sealer
-    accept: SqlAcceptStore
-    delivery: SqlDeliveryStore
-    lookup: SqlLookupStore
-    access: SqlAccessStore
-    keep: SqlKeepStore
-    figures: SqlFiguresStore
-    lease: SqlLeaseStore
-    worker: Worker | None
-
-    @classmethod
-    def over(cls, database: Database, sealer: Sealer, worker: Worker | None = None) -> "Stores":
-        """All stores over one database; ``worker`` is who delivers, where several may."""
-        return cls(
-            database,
-            sealer,
-            SqlAcceptStore(database),
-            SqlDeliveryStore(database, worker.id if worker is not None else None),
-            SqlLookupStore(database),
-            SqlAccessStore(database),
-            SqlKeepStore(database),
-            SqlFiguresStore(database),
-            SqlLeaseStore(database),
-            worker,
-        )
-
-
-def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
-    """Open database and key ring, and check that they belong together.
-
-    Args:
-        settings: say where they are.
-        now: epoch seconds, for a new ring.
-        create: make what is missing, as far as that loses nothing.
-
-    Raises:
-        StateError: they cannot be used.
-    """
-    if settings.database_url is not None:
-        raise StateError(
-            "PASSFERRY_DATABASE_URL is set, and this version has SQLite only",
-            "unset it to use the state directory",
-        )
-    path = settings.state_dir / DATABASE_FILE
-    check_state_dir(settings.state_dir, create=create)
-    if not create and not path.exists():
-        raise StateError(
-            f"there is no database at {path}", "start `passferry serve` once, or set PASSFERRY_STATE_DIR"
-        )
-    sealer = _sealer(settings.key_file, path, now)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
-    database = SqliteDatabase(path, audit_key(sealer))
-    try:
-        _check_database(database, sealer, list(settings.orgs) or ["default"])
-    except NewerDatabase as error:
-        what = f"the database has version {error}, this program knows {schema.VERSION}"
-        hint = "install the newer passferry again"
-        database.close()
-    except ForeignDatabase as error:
-        what = f"the database has a table {error} that is not of passferry"
-        hint = "give passferry a database of its own"
-        database.close()
-    except BaseException:
-        database.close()
-        raise
-    else:
-        return Stores.over(database, sealer)
-    raise StateError(what, hint)
-
-
-def check_state_dir(path: Path, *, create: bool) -> None:
-    """Refuse a state directory that is missing, another user's, or open to others. Raises ``StateError``."""
-    if create:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.is_dir():
-        raise StateError(
-            f"there is no state directory at {path}",
-            "start `passferry serve` once, or set PASSFERRY_STATE_DIR",
-        )
-    found = path.stat()
-    if found.st_uid != os.geteuid():
-        raise StateError(
-            f"the state directory {path} belongs to user id {found.st_uid}, not to {os.geteuid()} who asks",
-            "run the command as that user, for example with sudo -u",
-        )
-    if stat.S_IMODE(found.st_mode) & 0o022:
-        raise StateError(f"others may write to the state directory {path}", f"chmod 700 {path}")
-
-
-def _sealer(path: Path, database: Path, now: float) -> FileSealer:
-    try:
-        keyring.check_place(path, [database.parent])
-        try:
-            return FileSealer(path)
-        except keyring.KeyRingMissing:
-            if _holds_anything(database):
-                raise
-        keyring.create(path, keyring.generate(now))
-        return FileSealer(path)
-    except keyring.KeyRingMissing as error:
-        what, hint = error.what, "restore the key ring from its back-up: nothing stored opens without it"
-    except keyring.KeyRingError as error:
-        what, hint = error.what, error.hint
-    raise StateError(what, hint)
-
-
-def _holds_anything(database: Path) -> bool:
-    return database.exists() and database.stat().st_size > 0
-
-
-def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None:
-    prepare(database)
-    fingerprint = sealer.mac("ring", b"").hex()[:32]
-    with database.engine.begin() as connection:
-        meta = schema.meta
-        known = connection.execute(select(meta.c.value).where(meta.c.name == "ring")).scalar()
-        if known is None:
-            connection.execute(insert(meta).values(name="ring", value=fingerprint))
-        elif known != fingerprint:
-            raise StateError(
-                "the key ring is not the one that this database was made with",
-                "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
-            )
-        add_orgs(connection, orgs)
-        needed = needed_keys(connection)
-    missing = sorted(key for key in needed if not sealer.knows(key))
-    if missing:
-        raise StateError(
-            f"the key ring lacks the key {missing[0]}, which stored passwords need",
-            "restore the key ring from its back-up",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What commands beside a running gateway work with."""
-
-    settings: Settings
-    lookup: LookupStore
-    access: SqlAccessStore
-    delivery: SqlDeliveryStore
-    sealer: Sealer
-    hasher: Hasher
-    clock: Clock
-    keep: SqlKeepStore
-    keys: KeyHolder
-
-
-@contextmanager
-def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
-    """The stores, for one command; ``write`` makes a missing database. Raises ``StateError``."""
-    clock = SystemClock()
-    stores = open_stores(settings, clock.now(), create=write)
-    hasher = Argon2Hasher()
-    try:
-        yield Desk(
-            settings,
-            stores.lookup,
-            stores.access,
-            stores.delivery,
-            stores.sealer,
-            hasher,
-            clock,
-            stores.keep,
-            KeyFile(settings.key_file, clock.now),
-        )
-    finally:
-        hasher.close()
-        stores.database.close()
-
-
-@contextmanager
-def only_one(state_dir: Path, lock: str = LOCK_FILE, does: str = "serves") -> Iterator[None]:
-    """Hold a lock in the state directory. Raises ``StateError``, naming the process that holds it.
-
-    ``lock`` is its file; ``does`` says what only one process at a time may do with the directory.
-    """
-    path = state_dir / lock
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = file.read(20).strip() or "another process"
-        else:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
-            return
-    raise StateError(
-        f"process {holder} already {does} the state directory {state_dir}",
-        "stop it, or set another PASSFERRY_STATE_DIR" if lock == LOCK_FILE else "wait until it ends",
-    )
-
-
-# --- the gateway -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

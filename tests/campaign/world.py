@@ -16,7 +16,7 @@ from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.bootstrap import Gateway, Stores, assemble, audit_key
+from passferry.bootstrap import Gateway, assemble
 from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.audit import GENESIS, verify_link
 from passferry.domain.change import LIVE, Change, Reference, State
@@ -25,6 +25,7 @@ from passferry.domain.policy import Rules
 from passferry.ports import Caller
 from passferry.simulator import Fault, InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
+from passferry.state import Stores, audit_key
 
 CALLER = Caller("k", "campaign", "source", ())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from passferry import bootstrap
+from passferry import state
 from passferry.adapters.key_file import KeyFile
 from passferry.config import load_settings
 from passferry.simulator import Fault, Settings, Simulator
@@ -331,7 +331,7 @@ def made(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of a gateway that has run."""
     for name, value in genesys("http://127.0.0.1:1", secret=SECRET).items():
         monkeypatch.setenv(name, value)
-    bootstrap.open_stores(load_settings(None), time(), create=True).database.close()
+    state.open_stores(load_settings(None), time(), create=True).database.close()
     return clean / "state"
 
 
@@ -344,7 +344,7 @@ def test_beside_a_gateway_and_without_one_the_state_stays_as_it_is(
         assert doctor(url)[1]["database"]["level"] == "ok"
         assert listing(clean) == before
 
-        stores = bootstrap.open_stores(load_settings(None), time(), create=False)
+        stores = state.open_stores(load_settings(None), time(), create=False)
         try:
             asyncio.run(stores.delivery.set_org("default", "operator", 0.0, "test", time()))
             before = listing(clean)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from passferry import bootstrap
+from passferry import state
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
 from passferry.adapters.store_lookup import SqlAccessStore
 from passferry.config import Settings, load_settings
@@ -43,7 +43,7 @@ def store(org: Settings) -> Settings:
 
 
 async def _fill(settings: Settings) -> None:
-    stores = bootstrap.open_stores(settings, START, create=True)
+    stores = state.open_stores(settings, START, create=True)
     try:
         users = [
             ("one", Reference("userName", "one@example.com")),
@@ -68,7 +68,7 @@ async def _fill(settings: Settings) -> None:
         stores.database.close()
 
 
-async def _deliver(stores: bootstrap.Stores, settings: Settings) -> None:
+async def _deliver(stores: state.Stores, settings: Settings) -> None:
     hasher = Argon2Hasher(FOR_TESTS_ONLY)
     await stores.delivery.take("default")
     await stores.delivery.resolve("three", "id-3", START + 5)
@@ -86,7 +86,7 @@ async def _deliver(stores: bootstrap.Stores, settings: Settings) -> None:
 
 def database(settings: Settings) -> sqlite3.Connection:
     """The database, as somebody who tampers with it would open it."""
-    return sqlite3.connect(settings.state_dir / bootstrap.DATABASE_FILE)
+    return sqlite3.connect(settings.state_dir / state.DATABASE_FILE)
 
 
 # --- changes ---------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_state_that_may_not_be_entered_is_2(
     def closed(*arguments: object, **named: object) -> None:
         raise PermissionError(13, "Permission denied", "/closed/state")
 
-    monkeypatch.setattr(bootstrap, "open_stores", closed)
+    monkeypatch.setattr(state, "open_stores", closed)
     done = cli("access", "list")
     assert done.code == 2
     assert "may not use /closed/state" in done.err

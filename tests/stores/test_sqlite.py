@@ -14,9 +14,9 @@ from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.bootstrap import StateError, check_state_dir, only_one, open_stores
 from passferry.config import OrgSettings, Settings
 from passferry.ports import Binding, StoreFull, StoreLost
+from passferry.state import StateError, check_state_dir, only_one, open_stores
 from store_bench import KEY, NOW, Bench, open_bench, run, sealed
 
 

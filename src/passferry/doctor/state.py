@@ -7,9 +7,9 @@ from pathlib import Path
 from passferry.adapters import keyring, schema
 from passferry.adapters.database_look import CannotLook, Look, NeedsRecovery, look
 from passferry.adapters.sealing import RingSealer
-from passferry.bootstrap import DATABASE_FILE, StateError, check_state_dir
 from passferry.config import Settings
 from passferry.domain.diagnosis import Finding, fail, ok, warn
+from passferry.state import DATABASE_FILE, StateError, check_state_dir
 
 FREE_WARN = 256 * 1024 * 1024
 """Bytes that should be free: on a full disk nothing is accepted."""

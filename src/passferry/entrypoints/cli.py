@@ -16,10 +16,10 @@ from passferry.entrypoints.cli_push import push
 from passferry.entrypoints.cli_state import Config, Json, open_desk, run, settings_from, the_org
 
 if TYPE_CHECKING:
-    from passferry.bootstrap import Desk
     from passferry.config import Settings
     from passferry.domain.password import Password
     from passferry.domain.policy import Rules, Violation
+    from passferry.state import Desk
 
 app = typer.Typer(
     name="passferry",
@@ -97,8 +97,8 @@ def serve(
         settings, listen=_address(settings.listen if listen is None else parse_listen(listen), host, port)
     )
     _only_loopback(settings.listen[0])
-    from passferry.bootstrap import StateError
     from passferry.entrypoints import serve as process
+    from passferry.state import StateError
 
     def ready(url: str) -> None:
         _say({"url": url} if as_json else f"passferry listens on {url}")

@@ -53,11 +53,11 @@ def verify(
     Altered, removed and reordered records are found by themselves; that the newest were cut off, or that the
     whole was written anew, is found with --head. Exit code 1 when anything is wrong.
     """
-    from passferry import bootstrap
+    from passferry import state
 
     kept = parse_head(head) if head is not None else None
     with open_desk(settings_from(config), write=False) as desk:
-        findings = run(_verify(desk.lookup, bootstrap.audit_key(desk.sealer), org, kept))
+        findings = run(_verify(desk.lookup, state.audit_key(desk.sealer), org, kept))
     if as_json:
         ok = all(finding.broken is None for finding in findings)
         print_json({"ok": ok, "orgs": [finding.as_json() for finding in findings]})

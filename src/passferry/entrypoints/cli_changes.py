@@ -18,9 +18,9 @@ from passferry.entrypoints.cli_io import (
 from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, operator, run, settings_from
 
 if TYPE_CHECKING:
-    from passferry.bootstrap import Desk
     from passferry.domain.audit import Record
     from passferry.domain.change import Change, State
+    from passferry.state import Desk
 
 app = typer.Typer(no_args_is_help=True, help="The queue: list, show, retry, cancel.")
 

@@ -8,9 +8,9 @@ from passferry.entrypoints.cli_io import Code, fail, print_json
 from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from
 
 if TYPE_CHECKING:
-    from passferry.bootstrap import Desk
     from passferry.config import Settings
     from passferry.rotate import Rotated
+    from passferry.state import Desk
 
 app = typer.Typer(no_args_is_help=True, help="The sealing keys: rotate.")
 
@@ -57,9 +57,9 @@ def _as_json(done: "Rotated") -> dict[str, Any]:
 
 def _rotated(desk: "Desk", settings: "Settings") -> "Rotated":
     from passferry.adapters.keyring import KeyRingError
-    from passferry.bootstrap import ROTATION_LOCK, StateError, only_one
     from passferry.ports import StoreFull
     from passferry.rotate import rotate as use_case
+    from passferry.state import ROTATION_LOCK, StateError, only_one
 
     done: Rotated | None = None
     what = hint = ""

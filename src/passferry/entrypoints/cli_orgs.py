@@ -18,8 +18,8 @@ from passferry.entrypoints.cli_io import (
 from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
 
 if TYPE_CHECKING:
-    from passferry.bootstrap import Desk
     from passferry.ports import Caller, Forgotten
+    from passferry.state import Desk
 
 orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume, forget a user.")
 access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke.")

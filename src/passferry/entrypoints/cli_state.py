@@ -11,8 +11,8 @@ import typer
 from passferry.entrypoints.cli_io import Code, fail
 
 if TYPE_CHECKING:
-    from passferry.bootstrap import Desk
     from passferry.config import Settings
+    from passferry.state import Desk
 
 T = TypeVar("T")
 
@@ -45,13 +45,13 @@ def settings_from(config: Path | None, *, orgs_required: bool = False) -> "Setti
 @contextmanager
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
-    from passferry import bootstrap
+    from passferry import state
     from passferry.ports import StoreBusy, StoreFull
 
     with ExitStack() as held:
         try:
-            desk = held.enter_context(bootstrap.open_desk(settings, write=write))
-        except bootstrap.StateError as error:
+            desk = held.enter_context(state.open_desk(settings, write=write))
+        except state.StateError as error:
             fail(error.what, error.hint, Code.USAGE)
         except PermissionError as error:
             what = f"user id {os.geteuid()} may not use {error.filename}"

@@ -12,11 +12,12 @@ import structlog
 from passferry.access import Access
 from passferry.adapters.clock import SystemClock
 from passferry.adapters.hashing import Argon2Hasher
-from passferry.bootstrap import Gateway, StateError, assemble, check_state_dir, only_one, open_stores, running
+from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import Settings
 from passferry.entrypoints.http_server import HttpServer
 from passferry.logs import configure
 from passferry.ports import StoreLost
+from passferry.state import StateError, check_state_dir, only_one, open_stores
 
 log = structlog.get_logger("passferry")
 
