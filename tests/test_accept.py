@@ -61,7 +61,7 @@ class Desk:
         prepare(database)
         with database.engine.begin() as connection:
             add_orgs(connection, ["default"])
-        self.stores = Stores.over(database, self.sealer)
+        self.stores = Stores.over(database, self.sealer, self.clock)
         self.counting = Counting(self.stores.accept, [])
         self.fatal: list[str] = []
         self.notices = Notices()

@@ -62,7 +62,7 @@ class Place:
         prepare(self.database)
         with self.database.engine.begin() as connection:
             add_orgs(connection, ["default"])
-        self.stores = Stores.over(self.database, self.sealer)
+        self.stores = Stores.over(self.database, self.sealer, SystemClock())
         self.old = keyring.load(self.ring).active
 
     def accept(self, store: Any = None) -> Accept:

@@ -30,6 +30,7 @@ from passferry.ports import (
     SealBroken,
     Sealer,
     StaleSeal,
+    StoreAway,
     StoreBusy,
     StoreFull,
     StoreLost,
@@ -284,7 +285,7 @@ class Accept:
         except StaleSeal as stale:
             await self._commit_anew(batch, str(stale), again=anew)
         except StoreFull as full:
-            _fail(batch, _no_room(full))
+            _fail(batch, no_room(full))
         except StoreLost as lost:
             _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
             self._fatal(str(lost))
@@ -316,7 +317,10 @@ def _shutting_down() -> NotAccepted:
     return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
 
 
-def _no_room(full: StoreFull) -> NotAccepted:
+def no_room(full: StoreFull) -> NotAccepted:
+    """What a caller is told when the store could not do something now."""
+    if isinstance(full, StoreAway):
+        return NotAccepted("store.away", "The gateway's database does not answer.", retry_after=5)
     if isinstance(full, StoreBusy):
         return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
     return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)

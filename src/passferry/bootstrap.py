@@ -30,6 +30,7 @@ from passferry.state import Stores
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter
+    from passferry.adapters.postgres_wire import Wire
 
 CLOCK_UNCONFIRMED = 7 * 86400.0
 
@@ -46,6 +47,7 @@ class Gateway:
     clock: Clock
     hasher: Argon2Hasher | None
     meter: "PrometheusMeter"
+    wire: "Wire | None" = None
 
     @property
     def deliveries(self) -> Mapping[str, Delivery]:
@@ -121,7 +123,6 @@ def assemble(
     settings: Settings,
     stores: Stores,
     *,
-    clock: Clock,
     hasher: Argon2Hasher | None,
     fatal: Callable[[str], None],
     transport: httpx2.AsyncBaseTransport | None = None,
@@ -131,7 +132,7 @@ def assemble(
     """Connect the use cases. ``transport`` replaces the network, ``draw`` gives numbers in [0, 1)."""
     from passferry.adapters.meter import PrometheusMeter  # late: only a gateway counts
 
-    notices = Notices()
+    clock, notices = stores.clock, Notices()
     meter = PrometheusMeter(settings.orgs)
 
     def delivery(name: str) -> Delivery:
@@ -162,7 +163,19 @@ def assemble(
     }
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
     accept.ask_before_waiting(leases.held_up)
-    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter)
+    wire = _wire(settings, stores, notices, leases)
+    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, wire)
+
+
+def _wire(settings: Settings, stores: Stores, notices: Notices, leases: Leases) -> "Wire | None":
+    """Word to and from other processes, where there may be some."""
+    if settings.database_url is None or stores.worker is None:
+        return None
+    from passferry.adapters.postgres_wire import Wire  # late: SQLite needs none
+
+    wire = Wire(settings.database_url, stores.worker.id, stores.database, notices, leases.owns)
+    notices.elsewhere = wire
+    return wire
 
 
 def _target(
@@ -199,9 +212,12 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
         for org in gateway.settings.orgs:
             await gateway.stores.delivery.hold(org, gateway.clock.now())
     delivering = asyncio.create_task(gateway.leases.run(stop))
+    talking = asyncio.create_task(gateway.wire.run()) if gateway.wire is not None else None
     try:
         yield
     finally:
         await gateway.accept.close()
         stop.set()
         await asyncio.wait([delivering])
+        if talking is not None:
+            talking.cancel()

@@ -4,8 +4,19 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from passferry.domain.change import Change
+
+
+class Elsewhere(Protocol):
+    """Passes announcements on to other processes."""
+
+    def accepted(self, org: str) -> None:
+        """A change of ``org`` was accepted."""
+
+    def announce(self, change: Change) -> None:
+        """The state of ``change`` was committed."""
 
 
 class Notices:
@@ -14,6 +25,7 @@ class Notices:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._owners: dict[str, asyncio.Event] = {}
+        self.elsewhere: Elsewhere | None = None
 
     @property
     def waiting(self) -> int:
@@ -27,10 +39,18 @@ class Notices:
     def accepted(self, org: str) -> None:
         """Wake the owner of ``org``."""
         self.owner(org).set()
+        if self.elsewhere is not None:
+            self.elsewhere.accepted(org)
 
     def announce(self, change: Change) -> None:
         """Wake whoever waits for ``change``, or for the one that it superseded."""
-        for event in self._waiters.get(change.id, ()):
+        self.wake(change.id)
+        if self.elsewhere is not None:
+            self.elsewhere.announce(change)
+
+    def wake(self, change_id: str) -> None:
+        """Wake whoever waits for the change of that id in this process."""
+        for event in self._waiters.get(change_id, ()):
             event.set()
 
     def wake_all(self) -> None:

@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import secrets
+import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.clock import SystemClock
@@ -57,11 +60,19 @@ class Stores:
     keep: SqlKeepStore
     figures: SqlFiguresStore
     lease: SqlLeaseStore
+    clock: Clock
     worker: Worker | None
 
     @classmethod
-    def over(cls, database: Database, sealer: Sealer, worker: Worker | None = None) -> "Stores":
-        """All stores over one database; ``worker`` is who delivers, where several may."""
+    def over(
+        cls,
+        database: Database,
+        sealer: Sealer,
+        clock: Clock,
+        worker: Worker | None = None,
+        read_clock: Callable[[Connection], None] = lambda c: None,
+    ) -> "Stores":
+        """All stores over one database, with its clock; ``worker`` is who delivers, where several may."""
         return cls(
             database,
             sealer,
@@ -71,9 +82,14 @@ class Stores:
             SqlAccessStore(database),
             SqlKeepStore(database),
             SqlFiguresStore(database),
-            SqlLeaseStore(database),
+            SqlLeaseStore(database, read_clock),
+            clock,
             worker,
         )
+
+
+class NotReachable(StateError):
+    """The database does not answer; it may be tried again."""
 
 
 def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
@@ -88,10 +104,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
         StateError: they cannot be used.
     """
     if settings.database_url is not None:
-        raise StateError(
-            "PASSFERRY_DATABASE_URL is set, and this version has SQLite only",
-            "unset it to use the state directory",
-        )
+        return _open_postgres(settings.database_url, settings)
     path = settings.state_dir / DATABASE_FILE
     check_state_dir(settings.state_dir, create=create)
     if not create and not path.exists():
@@ -101,6 +114,58 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
     sealer = _sealer(settings.key_file, path, now)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
     database = SqliteDatabase(path, audit_key(sealer))
+    _check(database, sealer, settings)
+    return Stores.over(database, sealer, SystemClock())
+
+
+def _open_postgres(url: str, settings: Settings) -> Stores:
+    """As ``open_stores``. A key ring is never made: machines that each make their own could not share it."""
+    problem = None
+    try:
+        keyring.check_place(settings.key_file, [])
+        sealer = FileSealer(settings.key_file)
+    except keyring.KeyRingMissing as error:
+        problem = StateError(error.what, "`passferry keys create` makes it, once; copy it to every machine")
+    except keyring.KeyRingError as error:
+        problem = StateError(error.what, error.hint)
+    if problem is not None:
+        raise problem
+    from passferry.adapters.postgres import (  # late: SQLite needs none
+        DatabaseClock,
+        PostgresDatabase,
+        failure,
+    )
+
+    database = PostgresDatabase(url, audit_key(sealer))
+    clock = DatabaseClock()
+    try:
+        with database.engine.connect() as connection:
+            clock.read(connection)
+        _check(database, sealer, settings)
+    except DBAPIError as error:
+        found = failure(error)
+        database.close()
+        if found is None:
+            raise
+        problem = NotReachable(f"PASSFERRY_DATABASE_URL: {found}", _hint(error))
+    if problem is not None:
+        raise problem
+    me = Worker(secrets.token_hex(8), f"{socket.gethostname()}:{os.getpid()}")
+    return Stores.over(database, sealer, clock, me, clock.read)
+
+
+def _hint(error: DBAPIError) -> str:
+    """What to do, by what the server said; its words are not shown, since an address may hold a password."""
+    said = str(error.orig)
+    if "authentication failed" in said or "no password supplied" in said:
+        return "its user or password is wrong; in an address, special characters are percent-encoded"
+    if "does not exist" in said:
+        return "create the user and the database first"
+    return "is it running, and may this machine connect to it?"
+
+
+def _check(database: Database, sealer: Sealer, settings: Settings) -> None:
+    """Close ``database`` and raise ``StateError`` unless it can be used with that ring."""
     try:
         _check_database(database, sealer, list(settings.orgs) or ["default"])
     except NewerDatabase as error:
@@ -115,7 +180,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
         database.close()
         raise
     else:
-        return Stores.over(database, sealer)
+        return
     raise StateError(what, hint)
 
 
@@ -200,8 +265,8 @@ class Desk:
 @contextmanager
 def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
     """The stores, for one command; ``write`` makes a missing database. Raises ``StateError``."""
-    clock = SystemClock()
-    stores = open_stores(settings, clock.now(), create=write)
+    stores = open_stores(settings, SystemClock().now(), create=write)
+    clock = stores.clock
     hasher = Argon2Hasher()
     try:
         yield Desk(

@@ -71,7 +71,7 @@ class World:
         prepare(database)
         with database.engine.begin() as connection:
             add_orgs(connection, ["default"])
-        self.stores = Stores.over(database, sealer)
+        self.stores = Stores.over(database, sealer, self.clock)
         self.hasher = Argon2Hasher(FOR_TESTS_ONLY, threads=0, random=self.random.randbytes)
         self.sent: list[Sent] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +100,6 @@ class World:
         gateway = assemble(
             self._settings(),
             self.stores,
-            clock=self.clock,
             hasher=self.hasher if self.plan.verifier else None,
             fatal=_fatal,
             transport=InProcessTransport(self.simulator),

@@ -78,7 +78,7 @@ class PostgresDatabase(Database):
         return self._transact(work)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
-        failure: Exception = StoreAway()
+        problem: Exception = StoreAway()
         for left in reversed(range(TRIES)):
             committing = False
             try:
@@ -88,15 +88,15 @@ class PostgresDatabase(Database):
                     transaction.commit()
                     return result
             except DBAPIError as error:
-                found = _failure(error)
+                found = failure(error)
                 if found is None:
                     raise
-                failure = found
-                again = not committing and (isinstance(failure, StoreAway) or _state(error) in _AGAIN)
+                problem = found
+                again = not committing and (isinstance(found, StoreAway) or _state(error) in _AGAIN)
             if not again or not left:
                 break
             time.sleep(0.05)
-        raise failure
+        raise problem
 
     async def checkpoint(self) -> None:
         """See the protocol: the server's own affair."""
@@ -141,7 +141,7 @@ def _state(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""
 
 
-def _failure(error: DBAPIError) -> Exception | None:
+def failure(error: DBAPIError) -> Exception | None:
     """What ``error`` means to a use case; None when it is a defect."""
     state = _state(error)
     if state == _DISK_FULL:

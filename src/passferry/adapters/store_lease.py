@@ -4,7 +4,7 @@ A lease is the owner's name in the org's row; it holds while the owner's own row
 So renewing the leases of a thousand orgs is one row, and no session of the database has to last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
@@ -42,13 +42,15 @@ _NEWS = select(ORGS, _DUE.label("due"), _LATE.label("late")).where(
 class SqlLeaseStore:
     """The port ``LeaseStore``."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, read_clock: Callable[[Connection], None] = lambda c: None) -> None:
+        """``read_clock`` sets the clock by the database's, which is done with every sign of life."""
+        self._database, self._read_clock = database, read_clock
 
     async def beat(self, worker: Worker, now: float, lease: float) -> Roll:
         """See the port."""
 
         def work(c: Connection) -> Roll:
+            self._read_clock(c)
             known = select(WORKERS.c.started_at).where(WORKERS.c.id == worker.id)
             started = c.execute(known).scalar() or now
             row = {"id": worker.id, "name": worker.name, "started_at": started, "seen_at": now}

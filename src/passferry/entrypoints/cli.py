@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,7 +13,7 @@ from passferry.entrypoints import cli_audit, cli_changes, cli_keys, cli_orgs
 from passferry.entrypoints.cli_doctor import doctor
 from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
-from passferry.entrypoints.cli_state import Config, Json, open_desk, run, settings_from, the_org
+from passferry.entrypoints.cli_state import Config, Json, code_of, open_desk, run, settings_from, the_org
 
 if TYPE_CHECKING:
     from passferry.config import Settings
@@ -98,18 +98,35 @@ def serve(
     )
     _only_loopback(settings.listen[0])
     from passferry.entrypoints import serve as process
-    from passferry.state import StateError
 
     def ready(url: str) -> None:
         _say({"url": url} if as_json else f"passferry listens on {url}")
 
+    _until_signal(process.serve(settings, hold=hold, ready=ready))
+
+
+@app.command(short_help="Deliver only, beside others on one PostgreSQL.")
+def worker(config: Config = None) -> None:
+    """Deliver until SIGTERM or SIGINT, and serve nobody: any number of them, on any number of machines.
+
+    They and every `serve` share the orgs of one PostgreSQL database among themselves.
+    """
+    settings = settings_from(config, orgs_required=True)
+    from passferry.entrypoints import serve as process
+
+    _until_signal(process.work(settings))
+
+
+def _until_signal(process: Coroutine[Any, Any, None]) -> None:
+    from passferry.state import StateError
+
     problem = None
     try:
-        run(process.serve(settings, hold=hold, ready=ready))
+        run(process)
     except StateError as error:
         problem = error
     if problem is not None:
-        fail(problem.what, problem.hint, Code.USAGE)
+        fail(problem.what, problem.hint, code_of(problem))
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -12,14 +12,41 @@ if TYPE_CHECKING:
     from passferry.rotate import Rotated
     from passferry.state import Desk
 
-app = typer.Typer(no_args_is_help=True, help="The sealing keys: rotate.")
+app = typer.Typer(no_args_is_help=True, help="The sealing keys: create, rotate.")
 
 UNFINISHED = "the rotation is not finished, and the old key is kept"
 
 
 @app.callback()
 def _root() -> None:
-    """The sealing keys: rotate."""
+    """The sealing keys: create, rotate."""
+
+
+@app.command()
+def create(config: Config = None, as_json: Json = False) -> None:
+    """Make the key ring of a new set-up on PostgreSQL, once; every machine gets a copy of it.
+
+    On SQLite the first start makes it. A ring that exists is never replaced.
+    """
+    settings = settings_from(config)
+    import time
+
+    from passferry.adapters import keyring
+
+    path, problem = settings.key_file, None
+    ring = keyring.generate(time.time())
+    try:
+        keyring.check_place(path, [settings.state_dir])
+        keyring.create(path, ring)
+    except keyring.KeyRingError as error:
+        problem = error
+    if problem is not None:
+        fail(problem.what, problem.hint, Code.USAGE)
+    if as_json:
+        print_json({"key": ring.active, "file": str(path)})
+    else:
+        print(f"a key ring was made at {path}")
+        typer.echo("Back it up apart from the database: nothing stored opens without it.", err=True)
 
 
 @app.command()

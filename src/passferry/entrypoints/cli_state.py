@@ -12,7 +12,7 @@ from passferry.entrypoints.cli_io import Code, fail
 
 if TYPE_CHECKING:
     from passferry.config import Settings
-    from passferry.state import Desk
+    from passferry.state import Desk, StateError
 
 T = TypeVar("T")
 
@@ -42,22 +42,31 @@ def settings_from(config: Path | None, *, orgs_required: bool = False) -> "Setti
         fail(what, "run it as the user who owns it, in a directory that may be read", Code.USAGE)
 
 
+def code_of(error: "StateError") -> Code:
+    """The exit code for a state that cannot be used."""
+    from passferry.state import NotReachable
+
+    return Code.UNREACHABLE if isinstance(error, NotReachable) else Code.USAGE
+
+
 @contextmanager
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import state
-    from passferry.ports import StoreBusy, StoreFull
+    from passferry.ports import StoreAway, StoreBusy, StoreFull
 
     with ExitStack() as held:
         try:
             desk = held.enter_context(state.open_desk(settings, write=write))
         except state.StateError as error:
-            fail(error.what, error.hint, Code.USAGE)
+            fail(error.what, error.hint, code_of(error))
         except PermissionError as error:
             what = f"user id {os.geteuid()} may not use {error.filename}"
             fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
         try:
             yield desk
+        except StoreAway:
+            fail("the database does not answer", "try again", Code.UNREACHABLE)
         except StoreBusy:
             fail("another program holds the database: nothing was changed", "try again", Code.UNREACHABLE)
         except StoreFull:

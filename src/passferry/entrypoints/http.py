@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, Taken
+from passferry.accept import NotAccepted, Request, Taken, no_room
 from passferry.domain.audit import safe_id
 from passferry.domain.change import RETRYABLE, Change, State, as_seen
 from passferry.domain.policy import Rules, check
@@ -26,7 +26,7 @@ from passferry.entrypoints.change_view import view
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreBusy, StoreFull
+from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
 
 _WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -105,13 +105,8 @@ class _Endpoint:
             answer = answers.of_problem(problem)
         except NotAccepted as refusal:
             answer = answers.of_refusal(refusal)
-        except StoreBusy:
-            busy = "Another program holds the gateway's database."
-            answer = answers.of_refusal(NotAccepted("store.busy", busy, retry_after=5))
-        except StoreFull:
-            answer = answers.of_refusal(
-                NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
-            )
+        except StoreFull as full:
+            answer = answers.of_refusal(no_room(full))
         await answers.send_answer(answer, scope, send)
 
 

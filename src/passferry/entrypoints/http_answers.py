@@ -31,6 +31,7 @@ NOT_ACCEPTED: Mapping[str, int] = {
     "queue.full": 503,
     "key.missing": 503,
     "disk.full": 503,
+    "store.away": 503,
     "store.busy": 503,
     "store.lost": 503,
     "shutting.down": 503,

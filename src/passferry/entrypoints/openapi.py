@@ -19,7 +19,7 @@ Codes: TypeAlias = Mapping[int, tuple[str, ...]]
 _ANY: Codes = {400: ("host.invalid",), 421: ("host.not.allowed",), 500: ("internal.error",)}
 _KEYED: Codes = {
     401: ("access.key.missing", "access.key.refused"),
-    503: ("disk.full", "store.busy"),  # the holders of keys are in the store, too
+    503: ("disk.full", "store.away", "store.busy"),  # the holders of keys are in the store, too
 }
 _ROLE: Codes = {403: ("role.forbidden",)}
 _ORG: Codes = {403: ("org.forbidden",)}
@@ -248,7 +248,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether changes are accepted and delivered; the reasons are told to holders of a key",
         (),
         {200: "Done"},
-        ({503: ("not.ready", "disk.full", "store.busy")},),
+        ({503: ("not.ready", "disk.full", "store.away", "store.busy")},),
     ),
 )
 

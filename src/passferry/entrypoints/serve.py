@@ -1,16 +1,17 @@
-"""The process of ``passferry serve``: HTTP in front, delivery behind, until a signal ends it."""
+"""The processes of ``passferry serve``, HTTP in front and delivery behind, and of ``passferry worker``."""
 
 import asyncio
 import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import structlog
 
 from passferry.access import Access
-from passferry.adapters.clock import SystemClock
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import Settings
@@ -36,42 +37,70 @@ async def serve(
 
     ``ready`` is told the URL once requests are answered.
     """
+    with _process(settings) as gateway:
+        stop = _stopped_by_signals(stop)
+        server = HttpServer(gateway, Access(gateway.stores.access, gateway.clock))
+        listener = _listen(gateway.settings.listen)
+        async with _working(gateway, hold=hold):
+            url = await server.start(listener)
+            log.info("serving", url=url, settings=gateway.settings.describe())
+            ready(url)
+            await server.until(stop)
+            log.info("stopping")
+            await gateway.accept.close()
+            await server.stop(STOP_SECONDS)
+
+
+async def work(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Deliver until SIGTERM, SIGINT or ``stop``, and serve nobody. Raises ``StateError`` before it starts."""
+    if settings.database_url is None:
+        raise StateError(
+            "a worker needs PostgreSQL: `serve` alone delivers from SQLite",
+            "set PASSFERRY_DATABASE_URL to a postgresql:// address",
+        )
+    with _process(settings) as gateway:
+        stop = _stopped_by_signals(stop)
+        async with _working(gateway):
+            log.info("working", settings=gateway.settings.describe())
+            await stop.wait()
+            log.info("stopping")
+
+
+@contextmanager
+def _process(settings: Settings) -> Iterator[Gateway]:
+    """The use cases of this process, alone on a state directory or together with others on PostgreSQL."""
     configure(settings.log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold passwords
     if not settings.orgs:
         raise StateError(
             "no org is configured", "set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_REGION"
         )
-    clock = SystemClock()
-    check_state_dir(settings.state_dir, create=True)
-    with only_one(settings.state_dir):
-        stores = open_stores(settings, clock.now(), create=True)
+    with ExitStack() as held:
+        if settings.database_url is None:
+            check_state_dir(settings.state_dir, create=True)
+            held.enter_context(only_one(settings.state_dir))
+        stores = open_stores(settings, time.time(), create=True)
+        held.callback(stores.database.close)
         hasher = Argon2Hasher() if settings.verifier else None
-        gateway = assemble(settings, stores, clock=clock, hasher=hasher, fatal=_die)
-        try:
-            await _serve(gateway, hold=hold, ready=ready, stop=stop or asyncio.Event())
-        finally:
-            if hasher is not None:
-                hasher.close()
-            stores.database.close()
+        if hasher is not None:
+            held.callback(hasher.close)
+        yield assemble(settings, stores, hasher=hasher, fatal=_die)
 
 
-async def _serve(gateway: Gateway, *, hold: bool, ready: Callable[[str], None], stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
+def _stopped_by_signals(stop: asyncio.Event | None) -> asyncio.Event:
+    stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    server = HttpServer(gateway, Access(gateway.stores.access, gateway.clock))
-    listener = _listen(gateway.settings.listen)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _working(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None]:
+    """Deliver and keep house until the block ends."""
     async with running(gateway, hold=hold):
-        url = await server.start(listener)
-        log.info("serving", url=url, settings=gateway.settings.describe())
         housekeeping = asyncio.create_task(_keep_house(gateway))
         try:
-            ready(url)
-            await server.until(stop)
-            log.info("stopping")
-            await gateway.accept.close()
-            await server.stop(STOP_SECONDS)
+            yield
         finally:
             housekeeping.cancel()
 
