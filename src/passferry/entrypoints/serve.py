@@ -22,6 +22,7 @@ log = structlog.get_logger("passferry")
 
 HEADS_EVERY = 60.0
 STOP_SECONDS = 20
+MOST_FILES = 65_536
 
 
 async def serve(
@@ -37,6 +38,7 @@ async def serve(
     """
     configure(settings.log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold passwords
+    _allow_files()
     if not settings.orgs:
         raise StateError(
             "no org is configured", "set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_REGION"
@@ -73,6 +75,17 @@ async def _serve(gateway: Gateway, *, hold: bool, ready: Callable[[str], None], 
             await server.stop(STOP_SECONDS)
         finally:
             housekeeping.cancel()
+
+
+def _allow_files() -> None:
+    """As many open files as we may have, since many orgs in trouble at once hold many connections.
+
+    The usual 1024 would leave none for those who send changes.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
