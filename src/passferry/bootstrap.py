@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import itertools
 import os
 import random
 import stat
@@ -30,7 +31,7 @@ from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.attempt import Tools
-from passferry.config import OrgSettings, Settings
+from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
@@ -47,6 +48,8 @@ DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
 ROTATION_LOCK = "rotate.lock"
 CLOCK_UNCONFIRMED = 7 * 86400.0
+SECRETS_EVERY = 2.0
+"""Seconds between two looks at the credential files of orgs that paused themselves."""
 
 
 class StateError(Exception):
@@ -367,7 +370,7 @@ def assemble(
             target=target,
             gate=gate,
             sealer=stores.sealer,
-            hasher=hasher,
+            hasher=hasher.of(name) if hasher is not None else None,
             clock=clock,
             random=draw,
             notices=notices,
@@ -420,9 +423,31 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
         for org in gateway.deliveries:
             await gateway.stores.delivery.hold(org, gateway.clock.now())
     tasks = [asyncio.create_task(delivery.run(stop)) for delivery in gateway.deliveries.values()]
+    watch = asyncio.create_task(_watch_credentials(gateway))
     try:
         yield
     finally:
+        watch.cancel()
         await gateway.accept.close()
         stop.set()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch_credentials(gateway: Gateway) -> None:
+    """An org that paused itself asks again as soon as the file of its secret or token is another.
+
+    Who is not paused needs no watch: every token request looks at the file.
+    """
+    files = {
+        name: secret
+        for name, org in gateway.settings.orgs.items()
+        if isinstance(secret := org.client_secret or org.token, FileSecret)
+    }
+    while files:
+        await asyncio.sleep(SECRETS_EVERY)
+        waiting = [name for name in files if gateway.deliveries[name].health.paused is not None]
+        if waiting:  # in a thread: a file system that hangs must hold up nobody
+            looks = await asyncio.to_thread(lambda names: [files[name].changed() for name in names], waiting)
+            for name in itertools.compress(waiting, looks):
+                gateway.deliveries[name].health.probe_now(gateway.clock.monotonic())
+                gateway.notices.accepted(name)
