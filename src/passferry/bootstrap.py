@@ -326,6 +326,7 @@ class Gateway:
                 quota_used=pacer.spent(mono),
                 quota_allowed=pacer.limit,
                 head_seq=org.head_seq,
+                dry_run=self.settings.orgs[name].dry_run,
             )
         return levels
 
@@ -378,6 +379,7 @@ def assemble(
             fatal=fatal,
             poll=poll,
             meter=meter,
+            dry_run=org.dry_run,
         )
         deliveries[name] = Delivery(name, tools)
     intakes = {
