@@ -37,6 +37,7 @@ MAY_REVEAL = {
     "adapters/oauth.py": "sends the client secret to the token endpoint",
     "adapters/sealing.py": "seals it",
     "bootstrap": "hands credentials to the adapters that send them",
+    "config/secret_file.py": "defines a Secret that stands in a file",
     "config/settings.py": "defines Secret, and compares tokens to find one org configured twice",
     "domain/password.py": "defines it",
     "domain/policy.py": "judges it",

@@ -43,6 +43,8 @@ INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
+DRY_RUN = "dry.run"
+"""The code of a change that would have been written, were its org not in a dry run."""
 NO_TRY = ("user.busy", "user.lookup", "intent.stale")
 """Codes of our own with which a change waits on: nothing was asked of the target."""
 
@@ -62,6 +64,7 @@ class Tools:
     limits: Limits
     fatal: Callable[[str], None]
     meter: Meter = field(default_factory=Unmetered)
+    dry_run: bool = False
 
 
 class Attempts:
@@ -127,10 +130,10 @@ class Attempts:
                     Next(State.APPLIED, evidence=Evidence.INFERRED),
                 )
                 return
-            if obstacle is None:
+            if obstacle is None and not t.dry_run:
                 await self._write(change, user)
                 return
-            user = obstacle
+            user = obstacle or Outcome(Kind.DRY_RUN, DRY_RUN)
         await self._settle(change, change, user)
 
     async def _write(self, change: Change, user: User) -> None:

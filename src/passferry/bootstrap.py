@@ -1,6 +1,7 @@
 """The composition root: the one place where adapters meet use cases, and a process is made of them."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from passferry.adapters.http_client import http_client
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
 from passferry.attempt import Tools
-from passferry.config import OrgSettings, Settings
+from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from passferry.adapters.postgres_wire import Wire
 
 CLOCK_UNCONFIRMED = 7 * 86400.0
+SECRETS_EVERY = 2.0
+"""Seconds between two looks at the credential files of orgs that paused themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Gateway:
                 quota_used=pacer.spent(mono),
                 quota_allowed=pacer.limit,
                 head_seq=org.head_seq,
+                dry_run=self.settings.orgs[name].dry_run,
             )
         return levels
 
@@ -146,13 +150,14 @@ def assemble(
             target=target,
             gate=gate,
             sealer=stores.sealer,
-            hasher=hasher,
+            hasher=hasher.of(name) if hasher is not None else None,
             clock=clock,
             random=draw,
             notices=notices,
             limits=limits,
             fatal=fatal,
             meter=meter,
+            dry_run=org.dry_run,
         )
         return Delivery(name, tools)
 
@@ -213,11 +218,34 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
             await gateway.stores.delivery.hold(org, gateway.clock.now())
     delivering = asyncio.create_task(gateway.leases.run(stop))
     talking = asyncio.create_task(gateway.wire.run()) if gateway.wire is not None else None
+    watch = asyncio.create_task(_watch_credentials(gateway))
     try:
         yield
     finally:
+        watch.cancel()
         await gateway.accept.close()
         stop.set()
         await asyncio.wait([delivering])
         if talking is not None:
             talking.cancel()
+
+
+async def _watch_credentials(gateway: Gateway) -> None:
+    """An org that paused itself asks again as soon as the file of its secret or token is another.
+
+    Who is not paused needs no watch: every token request looks at the file.
+    """
+    files = {
+        name: secret
+        for name, org in gateway.settings.orgs.items()
+        if isinstance(secret := org.client_secret or org.token, FileSecret)
+    }
+    while files:
+        await asyncio.sleep(SECRETS_EVERY)
+        ours = gateway.deliveries
+        waiting = [name for name in files if name in ours and ours[name].health.paused is not None]
+        if waiting:  # in a thread: a file system that hangs must hold up nobody
+            looks = await asyncio.to_thread(lambda names: [files[name].changed() for name in names], waiting)
+            for name in itertools.compress(waiting, looks):
+                ours[name].health.probe_now(gateway.clock.monotonic())
+                gateway.notices.accepted(name)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from passferry.attempt import Attempts, Tools
+from passferry.attempt import DRY_RUN, Attempts, Tools
 from passferry.domain.change import Change
 from passferry.gate import PacedGate
 from passferry.org_health import OrgHealth
@@ -82,6 +82,10 @@ class Delivery:
         t.gate.pacer.block(mono + min(max(0.0, state.blocked_until - now), 7 * 86400.0))
         sent = await t.store.requests_since(self.org, now - RECENT)
         t.gate.pacer.sent_before(mono - max(0.0, now - at) for at in sent)
+        if t.dry_run:
+            log.warning("dry.run", org=self.org, hint="nothing is written to this org's target")
+        else:
+            await t.store.wake(self.org, DRY_RUN, now)
         log.info("delivery.started", org=self.org, recovered=recovered)
 
     async def _guarded(self, act: Callable[[], Awaitable[None]]) -> bool:

@@ -31,6 +31,11 @@ class OrgHealth:
             self._probe_at, self._probe_wait = mono, FIRST_PROBE
             self._forbidden.clear()
 
+    def probe_now(self, mono: float) -> None:
+        """What delivery paused for may have been put right: the next probe need not be waited for."""
+        if self.paused != OPERATOR:
+            self._probe_at, self._probe_wait = mono, FIRST_PROBE
+
     def held_up(self, mono: float) -> float:
         """Seconds for which nothing will be sent."""
         if self.paused == OPERATOR:

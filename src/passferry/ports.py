@@ -263,6 +263,9 @@ class DeliveryStore(Protocol):
     async def hold(self, org: str, now: float) -> int:
         """Park everything that would be sent by itself (after a back-up was restored); how many."""
 
+    async def wake(self, org: str, code: str, now: float) -> int:
+        """Make due at once what is pending with the error ``code``; how many."""
+
     async def next_due(self, org: str, now: float) -> float | None:
         """The next time after ``now`` at which a live change becomes due."""
 

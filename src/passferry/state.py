@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.clock import SystemClock
-from passferry.adapters.database import Database, add_orgs, prepare
+from passferry.adapters.database import Database, add_orgs, insert_new, prepare
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
@@ -229,10 +229,9 @@ def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None
     fingerprint = sealer.mac("ring", b"").hex()[:32]
     with database.engine.begin() as connection:
         meta = schema.meta
+        insert_new(connection, meta, [{"name": "ring", "value": fingerprint}])
         known = connection.execute(select(meta.c.value).where(meta.c.name == "ring")).scalar()
-        if known is None:
-            connection.execute(insert(meta).values(name="ring", value=fingerprint))
-        elif known != fingerprint:
+        if known != fingerprint:
             raise StateError(
                 "the key ring is not the one that this database was made with",
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",

@@ -11,7 +11,7 @@ import pytest
 from argon2.low_level import Type, hash_secret_raw
 
 from passferry.adapters import hashing
-from passferry.adapters.hashing import FOR_TESTS_ONLY, RECOMMENDED, Argon2Hasher, Cost, parse
+from passferry.adapters.hashing import FOR_TESTS_ONLY, RECOMMENDED, Argon2Hasher, Cost, FairTurns, parse
 from passferry.domain.password import Password
 from passferry.ports import VerifierBroken
 
@@ -174,3 +174,49 @@ def test_what_waits_to_be_hashed_is_counted_until_it_is_done_or_given_up() -> No
         return counts
 
     assert asyncio.run(run()) == [0, 10, 0]
+
+
+def test_an_org_with_many_to_hash_delays_another_by_one_turn() -> None:
+    """Turns go round: who asks for a first one is served before those who have had theirs."""
+    served: list[str] = []
+
+    async def one(hasher: Argon2Hasher, org: str) -> None:
+        await hasher.of(org).hash(PASSWORD)
+        served.append(org)
+
+    async def run() -> None:
+        hasher = Argon2Hasher(FOR_TESTS_ONLY, threads=1)
+        try:
+            busy = [asyncio.create_task(one(hasher, "busy")) for _ in range(50)]
+            await asyncio.sleep(0)
+            rest = [asyncio.create_task(one(hasher, org)) for org in ("quiet", "other", "quiet")]
+            await asyncio.gather(*busy, *rest)
+        finally:
+            hasher.close()
+
+    asyncio.run(run())
+    assert len(served) == 53
+    assert max(at for at, org in enumerate(served) if org != "busy") < 12
+
+
+def test_turns_that_were_given_up_are_not_lost() -> None:
+    """Whoever is cancelled, waiting or just granted, leaves room for the others."""
+
+    async def take(turns: FairTurns, name: str) -> None:
+        async with turns.turn(name):
+            await asyncio.sleep(0)
+
+    async def run() -> int:
+        turns, ended = FairTurns(2), 0
+        for round_ in range(30):
+            tasks = [asyncio.create_task(take(turns, f"org{number % 3}")) for number in range(12)]
+            for _ in range(round_ % 6):
+                await asyncio.sleep(0)
+            for task in tasks[round_ % 4 :: 2]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.timeout(5), turns.turn("a"), turns.turn("b"):
+                ended += 1
+        return ended
+
+    assert asyncio.run(run()) == 30

@@ -411,3 +411,77 @@ def test_every_failed_request_is_told_and_no_success() -> None:
 
     run(body)
     assert told == ["refused", "throttled", "unavailable"]
+
+
+class Turning:
+    """A secret that is another from some moment on."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def reveal(self) -> str:
+        return self.text
+
+
+def _with_secret(endpoint: Endpoint, clock: MovedClock, secret: Turning) -> Tokens:
+    client = http_client(httpx2.MockTransport(endpoint))
+    return Tokens(client, "https://login.example", "the-id", secret, clock)
+
+
+def _secrets(endpoint: Endpoint) -> list[str]:
+    sent = [request.headers["authorization"].partition(" ")[2] for request in endpoint.requests]
+    return [base64.b64decode(each).decode().removeprefix("the-id:") for each in sent]
+
+
+def test_a_secret_that_was_replaced_is_used_without_any_wait() -> None:
+    """The wait after a refusal is the old secret's, not the new one's."""
+    endpoint = Endpoint(refusal(400, "invalid_client"), refusal(401, "invalid_client"), {})
+
+    async def body() -> None:
+        clock, secret = MovedClock(), Turning("old")
+        tokens = _with_secret(endpoint, clock, secret)
+        assert isinstance(await failure(tokens), TokenRefused)
+        assert isinstance(await failure(tokens), TokenRefused)
+        assert len(endpoint.requests) == 1
+        secret.text = "wrong-too"
+        assert isinstance(await failure(tokens), TokenRefused)
+        secret.text = "new"
+        assert await tokens.get() == "t3"
+
+    run(body)
+    assert _secrets(endpoint) == ["old", "wrong-too", "new"]
+
+
+def test_a_secret_that_is_replaced_while_it_is_refused_is_tried_at_once() -> None:
+    """Whoever asked gets a token, and no error; a third try is not made."""
+    secret = Turning("old")
+    endpoint = Endpoint(refusal(400, "invalid_client"), {})
+
+    async def replacing(request: httpx2.Request) -> httpx2.Response:
+        answer = await endpoint(request)
+        secret.text = f"new-{len(endpoint.requests)}"
+        return answer
+
+    async def body() -> None:
+        client = http_client(httpx2.MockTransport(replacing))
+        tokens = Tokens(client, "https://login.example", "the-id", secret, MovedClock())
+        assert await tokens.get() == "t2"
+
+    run(body)
+    assert _secrets(endpoint) == ["old", "new-1"]
+
+
+@pytest.mark.parametrize("answer", [refusal(429, "x", retry_after="30"), httpx2.ConnectError("down")])
+def test_another_secret_does_not_shorten_other_waits(answer: Any) -> None:
+    """A throttling or unreachable endpoint is left alone, whatever the secret is."""
+    endpoint = Endpoint(answer)
+
+    async def body() -> None:
+        secret = Turning("old")
+        tokens = _with_secret(endpoint, MovedClock(), secret)
+        await failure(tokens)
+        secret.text = "new"
+        await failure(tokens)
+
+    run(body)
+    assert len(endpoint.requests) == 1

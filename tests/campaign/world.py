@@ -249,6 +249,8 @@ def _fatal(reason: str) -> None:
 async def world(plan: Plan) -> AsyncIterator[World]:
     """A running world."""
     made = World(plan)
+    while not made.gateway.deliveries:
+        await asyncio.sleep(0)
     try:
         yield made
     finally:

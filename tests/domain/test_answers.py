@@ -244,3 +244,13 @@ def test_any_text_is_a_date_or_none(text: str) -> None:
 def test_an_answer_does_not_show_its_body() -> None:
     """The repr of an answer is its status."""
     assert repr(answer(400, {"detail": "words"})) == "Answer(400)"
+
+
+def test_a_success_that_shows_another_user_is_none() -> None:
+    """Nobody knows whose password was set; the same id in other letters, or nobody shown, is no doubt."""
+    shown = {"id": "ABC", "meta": {"version": "8"}}
+    other = classify_write(answer(200, shown, inin_correlation_id="a-1"), PASSWORD, user_id="abd")
+    assert (other.kind, other.code, other.correlation_id) == (Kind.UNKNOWN, "user.changed", "a-1")
+    for body in (shown, {"userName": "somebody"}, {"id": 5}):
+        assert classify_write(answer(200, body), PASSWORD, user_id="abc").kind is Kind.APPLIED
+    assert classify_write(answer(204), PASSWORD, user_id="abc").kind is Kind.APPLIED

@@ -270,3 +270,16 @@ def test_every_decision_makes_sense(
     assert (nxt.at is not None) or nxt.state is not State.PENDING
     assert nxt.error is None or nxt.error.code in MESSAGES or nxt.error.code == outcome.code
     assert nxt.error is not None or nxt.state is not State.REFUSED
+
+
+def test_a_write_that_was_answered_with_another_user_waits_for_a_person_in_doubt() -> None:
+    """It is not sent again by itself: it may be another's password that was set."""
+    nxt = after(Outcome(Kind.UNKNOWN, "user.changed"))
+    assert (nxt.state, nxt.at, nxt.keep_doubt, code(nxt)) == (State.PARKED, None, True, "user.changed")
+
+
+def test_a_dry_run_waits_an_hour_and_is_no_attempt() -> None:
+    """Whatever the number of attempts, and with the sentence that says so."""
+    nxt = after(Outcome(Kind.DRY_RUN, "dry.run"), replace(CHANGE, attempts=LIMITS.attempts + 5))
+    assert (nxt.state, nxt.counts, code(nxt)) == (State.PENDING, False, "dry.run")
+    assert nxt.at == NOW + LIMITS.look_again

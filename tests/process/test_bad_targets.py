@@ -104,6 +104,18 @@ def test_a_user_that_has_become_somebody_else_is_not_written_to(tmp_path: Path) 
         assert target.count(user, "PUT") == 0
 
 
+def test_a_write_that_is_answered_with_another_user_is_parked_and_not_repeated(tmp_path: Path) -> None:
+    """A 200 that shows another id is no proof, and a repetition could hit the wrong user again."""
+    with RawTarget() as target, home(tmp_path, genesys(target.url), **FAST) as place:
+        user = str(uuid.uuid4())
+        other = json.dumps(target.user("x").resource(str(uuid.uuid4()))).encode()
+        target.writes[user] = target.stored_but(reply(200, other))
+        client = Client(place.serve().url, place.key())
+        done = client.send(user, "Other-Pass-1!")
+        assert (done.status, done.json["status"], done.json["code"]) == (502, "parked", "user.changed")
+        assert target.count(user, "PUT") == 1
+
+
 def test_what_waits_while_the_target_is_away_is_delivered_when_it_is_back(tmp_path: Path) -> None:
     """Connection refused, then back: each user's newest is applied; an operator's retry shortens the wait."""
     with StandIn(Settings.calm(rate=100_000), users=20) as target:

@@ -169,3 +169,16 @@ def test_users_lists_everybody_with_their_state() -> None:
     assert len(users) == 40
     assert users[1] == users[1] | {"userName": "agent002@example.com", "active": False, "passwordWrites": 0}
     assert ask(caller, "GET", "users", query="org=nobody").status == 404
+
+
+def test_a_client_gets_another_secret_while_it_runs() -> None:
+    """The old one is refused from then on; a token that it brought goes on."""
+    caller = calm()
+    user = caller.user()
+    assert ask(caller, "PATCH", "clients/simulator", {"secret": "another-one"}).status == 204
+    assert caller.put(user, password=GOOD).status == 200
+    assert caller.fetch_token().json["error"] == "invalid_client"
+    caller.secret = "another-one"
+    assert caller.fetch_token().status == 200
+    assert ask(caller, "PATCH", "clients/nobody", {"secret": "x"}).status == 404
+    assert ask(caller, "PATCH", "clients/simulator", {"secret": ""}).status == 400

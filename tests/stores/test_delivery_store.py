@@ -588,3 +588,47 @@ def test_every_step_of_a_life_is_in_the_chain(bench: Bench) -> None:
         assert await bench.records() == kinds.split()
 
     run(body)
+
+
+# --- dry run ---------------------------------------------------------------------------------
+
+DRY = Outcome(Kind.DRY_RUN, "dry.run")
+DRY_AGAIN = Next(State.PENDING, NOW + 3600, counts=False, error=Failure("dry.run", "Nothing was written."))
+
+
+def test_what_waits_with_a_code_is_woken_and_nothing_else(bench: Bench) -> None:
+    """Of one org, and only what is pending with that code."""
+
+    async def body() -> None:
+        dry = await bench.accepted("dry@example.com")
+        throttled = await bench.accepted("throttled@example.com")
+        other = await bench.accepted(org="other")
+        for change in (dry, other):
+            await bench.delivery.settle(change, DRY, DRY_AGAIN, bench.now)
+        await bench.delivery.settle(throttled, THROTTLED, LATER, bench.now)
+        assert await due(bench) == []
+        assert await bench.delivery.wake("default", "dry.run", bench.now) == 1
+        assert await due(bench) == [dry.id]
+        assert await bench.delivery.wake("default", "user.unknown", bench.now) == 0
+        assert await bench.delivery.due("other", bench.now, 10, ()) == []
+
+    run(body)
+
+
+def test_a_dry_run_is_written_down_once_a_change(bench: Bench) -> None:
+    """Looked at every hour, it would fill the trail; another outcome in between is told again."""
+
+    async def body() -> None:
+        await bench.delivery.take("default")
+        change = await bench.accepted()
+        for _ in range(3):
+            change = await bench.delivery.settle(change, DRY, DRY_AGAIN, bench.now)
+            assert (change.state, change.attempts) == (State.PENDING, 0)
+        assert change.next_attempt_at == DRY_AGAIN.at
+        change = await bench.delivery.settle(change, THROTTLED, LATER, bench.now)
+        await bench.delivery.settle(change, DRY, DRY_AGAIN, bench.now)
+        records = [record for record, _ in await bench.lookup.audit("default", 0, 100)]
+        codes = [record.code for record in records if record.kind == "outcome"]
+        assert codes == ["dry.run", "too.many.requests", "dry.run"]
+
+    run(body)

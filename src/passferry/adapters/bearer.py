@@ -91,9 +91,18 @@ class Bearer:
             refused = token
 
     async def write(
-        self, method: str, url: str, body: str, password: Password, if_match: str | None = None
+        self,
+        method: str,
+        url: str,
+        body: str,
+        password: Password,
+        if_match: str | None = None,
+        user_id: str | None = None,
     ) -> Outcome:
-        """Send ``body`` once. No slot is asked for and no token fetched: both come before the intent."""
+        """Send ``body`` once. No slot is asked for and no token fetched: both come before the intent.
+
+        ``user_id``: whom a successful answer must show, if it shows anybody.
+        """
         token = self._tokens.current()
         if token is None:
             return Outcome(Kind.UNAUTHORIZED)
@@ -105,7 +114,7 @@ class Bearer:
             if answer.sent:
                 return Outcome(Kind.UNKNOWN, "no.answer")
             return Outcome(Kind.UNAVAILABLE, "target.unreachable")
-        outcome = classify_write(answer, password, self._now())
+        outcome = classify_write(answer, password, self._now(), user_id)
         if outcome.kind is Kind.UNAUTHORIZED:
             self._tokens.drop(token)
         return outcome

@@ -81,6 +81,13 @@ def check_seals(connection: Connection, sealed: Iterable[bytes]) -> None:
         raise StaleSeal(required_key(connection) or "")
 
 
+def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert those of ``rows`` whose primary key does not exist; another process may do it at the same time."""
+    if rows:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
 def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert ``rows``, or update those whose primary key exists."""
     if not rows:
@@ -165,6 +172,4 @@ def add_orgs(connection: Connection, names: list[str]) -> None:
     rows = [
         {"name": name, "epoch": 0, "blocked_until": 0.0, "head_seq": 0, "head_mac": GENESIS} for name in names
     ]
-    new = [row for row in rows if row["name"] not in known]
-    if new:
-        connection.execute(insert(schema.orgs), new)
+    insert_new(connection, schema.orgs, [row for row in rows if row["name"] not in known])

@@ -9,8 +9,10 @@ import hmac
 import os
 import struct
 import threading
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from argon2.low_level import Type, hash_secret_raw
@@ -79,41 +81,103 @@ class Argon2Hasher:
         self._random = random
         self._pool = ThreadPoolExecutor(threads, "argon2", initializer=_yield_to_others) if threads else None
         # No more waits in the pool than can start soon; the rest waits here, without a copy of the text.
-        self._room = asyncio.Semaphore(2 * max(threads, 1))
+        self._turns = FairTurns(2 * max(threads, 1))
         self.queued = 0
         """Hashes and comparisons asked for and not done yet, those under way included."""
 
-    async def hash(self, password: Password) -> bytes:
+    def of(self, org: str) -> "OrgHasher":
+        """The same for one org. Orgs take turns: one that has many to hash delays another by one hash."""
+        return OrgHasher(self, org)
+
+    async def hash(self, password: Password, org: str = "") -> bytes:
         """A fresh verifier of ``password``: its cost, a new salt, the tag."""
         salt = self._random(SALT_BYTES)
-        tag = await self._tag(password, salt, self._cost)
+        tag = await self._tag(password, salt, self._cost, org)
         return _LAYOUT.pack(FORMAT, self._cost.memory, self._cost.passes, self._cost.lanes, salt, tag)
 
-    async def verify(self, verifier: bytes, password: Password) -> bool:
+    async def verify(self, verifier: bytes, password: Password, org: str = "") -> bool:
         """Whether ``verifier`` was made of ``password``; takes as long either way.
 
         Raises:
             VerifierBroken: it is none, or demands more than the bounds allow.
         """
         cost, salt, tag = parse(verifier)
-        return hmac.compare_digest(tag, await self._tag(password, salt, cost))
+        return hmac.compare_digest(tag, await self._tag(password, salt, cost, org))
 
     def close(self) -> None:
         """Drop what waits and end the threads, without waiting for hashes that run."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _tag(self, password: Password, salt: bytes, cost: Cost) -> bytes:
+    async def _tag(self, password: Password, salt: bytes, cost: Cost, org: str) -> bytes:
         if self._pool is None:
             return _argon2id(password, salt, cost)
         self.queued += 1
         try:
-            async with self._room:
+            async with self._turns.turn(org):
                 return await asyncio.get_running_loop().run_in_executor(
                     self._pool, _argon2id, password, salt, cost
                 )
         finally:
             self.queued -= 1
+
+
+class OrgHasher:
+    """The ``Hasher`` port for one org; the threads are everybody's."""
+
+    def __init__(self, hasher: Argon2Hasher, org: str) -> None:
+        self._hasher, self._org = hasher, org
+
+    async def hash(self, password: Password) -> bytes:
+        """See the port."""
+        return await self._hasher.hash(password, self._org)
+
+    async def verify(self, verifier: bytes, password: Password) -> bool:
+        """See the port."""
+        return await self._hasher.verify(verifier, password, self._org)
+
+
+class FairTurns:
+    """At most ``most`` at a time. Of those who wait, each name has its turn before any has another."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for a turn of ``name``; it ends with the block."""
+        await self._take(name)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, name: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, deque()).append(granted)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self._give()  # it was granted at the very moment
+            raise
+
+    def _give(self) -> None:
+        while self._waiting:
+            name, line = self._waiting.popitem(last=False)
+            while line and line[0].done():
+                line.popleft()  # it was cancelled
+            if not line:
+                continue
+            line.popleft().set_result(None)
+            if line:
+                self._waiting[name] = line  # behind everybody else
+            return
+        self._free += 1
 
 
 def parse(verifier: bytes) -> tuple[Cost, bytes, bytes]:

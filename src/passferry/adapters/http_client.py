@@ -5,6 +5,8 @@ turned into what is known afterwards, and what is raised or returned is made aft
 """
 
 import asyncio
+import functools
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -17,6 +19,11 @@ from passferry.domain.answers import Answer
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of an answer that are read at most; a page of 25 users is far below."""
 
+MAX_CONNECTIONS = 100
+"""Of one client; above the requests that delivery makes at a time, so that none waits for another's end."""
+KEPT_OPEN = 32
+"""Idle connections of one client. A target's limits leave work for few, and there may be a thousand orgs."""
+
 _NOT_CONNECTED = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -25,6 +32,12 @@ _NOT_CONNECTED = (
     httpx2.UnsupportedProtocol,
     httpx2.InvalidURL,
 )
+
+
+@functools.cache
+def trust() -> ssl.SSLContext:
+    """What TLS certificates are verified against, made once: reading the authorities takes 50 ms, 1 MiB."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 def http_client(
@@ -38,10 +51,13 @@ def http_client(
     client = httpx2.AsyncClient(
         transport=transport,
         proxy=proxy,
+        verify=trust() if transport is None else True,
         trust_env=False,
         follow_redirects=False,
         timeout=httpx2.Timeout(10.0),
-        limits=httpx2.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=20.0),
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=KEPT_OPEN, keepalive_expiry=20.0
+        ),
         headers={"User-Agent": "passferry", "Accept-Encoding": "identity"},
     )
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))

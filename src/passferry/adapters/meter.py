@@ -31,6 +31,7 @@ class Levels:
     quota_used: int
     quota_allowed: int
     head_seq: int
+    dry_run: bool = False
 
 
 _LEVELS: Mapping[str, str] = {
@@ -40,6 +41,7 @@ _LEVELS: Mapping[str, str] = {
     "quota_used": "Requests that count against the target's limit now.",
     "quota_allowed": "Requests a minute that the target allows, as far as is known.",
     "head_seq": "Number of the newest record of the audit trail.",
+    "dry_run": "Whether the org is in a dry run, in which nothing is written to it.",
 }
 _NAMES: Mapping[str, str] = {
     "waiting": "passferry_backlog_changes",
@@ -48,6 +50,7 @@ _NAMES: Mapping[str, str] = {
     "quota_used": "passferry_quota_used_requests",
     "quota_allowed": "passferry_quota_allowed_requests",
     "head_seq": "passferry_audit_head_sequence",
+    "dry_run": "passferry_org_dry_run",
 }
 
 
@@ -163,7 +166,7 @@ def _families(levels: Mapping[str, Levels], hashes: int) -> Iterator[Metric]:
     for field, text in _LEVELS.items():
         family = GaugeMetricFamily(_NAMES[field], text, labels=["org"])
         for org, level in levels.items():
-            family.add_metric([org], getattr(level, field))
+            family.add_metric([org], float(getattr(level, field)))
         yield family
     paused = GaugeMetricFamily(
         "passferry_org_paused",

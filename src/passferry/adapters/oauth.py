@@ -100,7 +100,8 @@ class Tokens:
         client: see ``http_client``; used, never closed.
         login_url: base of the login host, without a trailing slash.
         client_id: public name of the OAuth client.
-        client_secret: its secret.
+        client_secret: its secret. It may show another text from one moment to the next: a refused request is
+            repeated once with it, and no wait that a refusal brought about is kept.
         clock: only its monotonic time is read.
         on_answer: told status and headers (names in lower case) of every answer of the token endpoint.
         limit: seconds that a token request may take in all.
@@ -128,6 +129,7 @@ class Tokens:
         self._failure: _Failure | None = None
         self._not_before = -math.inf  # monotonic: no token request before
         self._failures = 0
+        self._refused: str | None = None  # the secret that was refused last
 
     def __repr__(self) -> str:
         return f"Tokens({self._url!r}, {self._id!r})"
@@ -169,12 +171,19 @@ class Tokens:
 
     def _due(self) -> bool:
         now = self._clock.monotonic()
-        return now >= self._not_before and (self._token is None or now >= self._token.refresh_at)
+        if self._token is not None and now < self._token.refresh_at:
+            return False
+        return now >= self._not_before or self._replaced()
+
+    def _replaced(self) -> bool:
+        """Whether the secret is another now than the one that was refused."""
+        return self._refused is not None and self._secret.reveal() != self._refused
 
     async def _fly(self) -> None:
-        start = self._clock.monotonic()  # its life began before the answer came, not after
         try:
-            got = await self._request(start)
+            got = await self._request(self._secret.reveal())
+            if self._replaced():
+                got = await self._request(self._secret.reveal())
         finally:
             self._flight = None
         if isinstance(got, _Token):
@@ -185,8 +194,9 @@ class Tokens:
         self._not_before = self._clock.monotonic() + max(got.wait, backoff)
         self._on_failure(got.kind)
 
-    async def _request(self, start: float) -> _Token | _Failure:
-        basic = base64.b64encode(f"{self._id}:{self._secret.reveal()}".encode("utf-8", "replace")).decode()
+    async def _request(self, secret: str) -> _Token | _Failure:
+        start = self._clock.monotonic()  # a token's life began before the answer came, not after
+        basic = base64.b64encode(f"{self._id}:{secret}".encode("utf-8", "replace")).decode()
         answer = await exchange(
             self._client,
             "POST",
@@ -202,7 +212,9 @@ class Tokens:
         if isinstance(answer, Lost):
             return _Failure("unavailable")
         self._on_answer(answer.status, answer.headers)
-        return _read(answer, start)
+        got = _read(answer, start)
+        self._refused = secret if isinstance(got, _Failure) and got.kind == "refused" else None
+        return got
 
 
 def _read(answer: Answer, start: float) -> _Token | _Failure:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx2
+from passferry.adapters.http_client import trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ async def reach(url: str, limit: float, context: ssl.SSLContext | None = None) -
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    trusted = (context or httpx2.create_ssl_context(trust_env=False)) if secure else None
+    trusted = (context or trust()) if secure else None
     try:
         async with asyncio.timeout(limit):
             _, writer = await asyncio.open_connection(

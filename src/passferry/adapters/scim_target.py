@@ -101,12 +101,16 @@ class ScimUsers:
     async def put(self, user: User, password: Password) -> Outcome:
         """Write the user back as read, with ``password`` (RFC 7644 §3.5.1)."""
         body = put_body(user, password.reveal())
-        return await self._bearer.write("PUT", self.user_url(user.id), body, password, self._if_match(user))
+        return await self._write("PUT", user, body, password)
 
     async def patch(self, user: User, password: Password) -> Outcome:
         """Replace the attribute ``password`` and nothing else (RFC 7644 §3.5.2)."""
         body = patch_body(password.reveal())
-        return await self._bearer.write("PATCH", self.user_url(user.id), body, password, self._if_match(user))
+        return await self._write("PATCH", user, body, password)
+
+    async def _write(self, method: str, user: User, body: str, password: Password) -> Outcome:
+        if_match = self._if_match(user)
+        return await self._bearer.write(method, self.user_url(user.id), body, password, if_match, user.id)
 
     def _if_match(self, user: User) -> str | None:
         if user.entity_tag is not None and not self._strong:

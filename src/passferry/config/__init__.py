@@ -2,6 +2,16 @@
 
 from passferry.config.load import load, load_settings
 from passferry.config.problems import ConfigError, Problem
+from passferry.config.secret_file import FileSecret
 from passferry.config.settings import OrgSettings, Secret, Settings
 
-__all__ = ["ConfigError", "OrgSettings", "Problem", "Secret", "Settings", "load", "load_settings"]
+__all__ = [
+    "ConfigError",
+    "FileSecret",
+    "OrgSettings",
+    "Problem",
+    "Secret",
+    "Settings",
+    "load",
+    "load_settings",
+]

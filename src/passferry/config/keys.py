@@ -57,6 +57,7 @@ ORG = (
     Key("rate", values.number(0.1, 1_000_000, "requests a minute")),
     Key("time_to_live", values.duration(60, 30 * _DAY)),
     Key("request_timeout", values.duration(0.1, 120)),
+    Key("dry_run", values.switch),
     *(_policy_key(part.name) for part in fields(Rules)),
 )
 
@@ -69,6 +70,7 @@ GENESYS_VARIABLES = {
     "login_url": ("GENESYS_LOGIN_URL",),
     "write": ("GENESYS_WRITE",),
     "rate": ("GENESYS_RATE",),
+    "dry_run": ("GENESYS_DRY_RUN",),
 }
 """Variables that set keys of the org ``default``; first names are ours, others those of Genesys's tools."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from passferry.config.keys import GENERAL, ORG, Key
 from passferry.config.problems import ConfigError, Problem, Wrong
 from passferry.config.regions import hosts
+from passferry.config.secret_file import FileSecret
 from passferry.config.settings import OrgSettings, Secret, Settings
 from passferry.config.sources import Gathered, Given, expanded, gather
 from passferry.domain.policy import Rules
@@ -117,14 +118,16 @@ def _org(found: Gathered, name: str, given: dict[str, Given]) -> OrgSettings | N
     return OrgSettings(
         name,
         policy=policy,
-        client_secret=_secret(values.get("client_secret")),
-        token=_secret(values.get("token")),
+        client_secret=_secret(given.get("client_secret"), values.get("client_secret")),
+        token=_secret(given.get("token"), values.get("token")),
         **{key: value for key, value in values.items() if key in _SETTINGS_OF_AN_ORG},
     )
 
 
-def _secret(text: str | None) -> Secret | None:
-    return None if text is None else Secret(text)
+def _secret(given: Given | None, text: str | None) -> Secret | None:
+    if given is None or text is None:
+        return None
+    return Secret(text) if given.file is None else FileSecret(text, given.file, given.where)
 
 
 # --- one org ---------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class OrgSettings:
     ``target`` is ``genesys`` (then ``api_url``, ``login_url``, ``client_id`` and ``client_secret`` are there)
     or ``scim``, a plain RFC 7644 service provider (then ``base_url`` and ``token`` are). ``write`` is
     ``scim-put``, ``scim-patch`` or ``native``. ``rate`` is requests a minute to start from; ``time_to_live``
-    and ``request_timeout`` are seconds. Addresses have no trailing slash.
+    and ``request_timeout`` are seconds. Addresses have no trailing slash. With ``dry_run`` everything is done
+    but the writes.
     """
 
     name: str
@@ -55,6 +56,7 @@ class OrgSettings:
     rate: float = 300.0
     time_to_live: float = 72 * 3600.0
     request_timeout: float = 10.0
+    dry_run: bool = False
     policy: Rules = field(default_factory=Rules)
 
     @property

@@ -22,6 +22,7 @@ class Given:
 
     value: Any = field(repr=False)
     where: str
+    file: Path | None = None  # that the value was read from, where it is a secret's
 
 
 @dataclass(slots=True)
@@ -188,20 +189,23 @@ def _resolved(
             continue
         if key.name in values:
             found.problem(f"{values[key.name].where} and {named.where} are both given", "keep the file")
-        values[key.name] = Given(_secret_in(found, named, beside, home), named.where)
+        values[key.name] = _secret_in(found, named, beside, home)
     return values
 
 
-def _secret_in(found: Gathered, named: Given, beside: Path, home: Path | None) -> str | None:
+def _secret_in(found: Gathered, named: Given, beside: Path, home: Path | None) -> Given:
     if not isinstance(named.value, str):
         found.problem(f"{named.where} is not text", "give the path of a file that holds the secret")
-        return None
-    path = beside / expanded(named.value, home)
-    text = _content(
-        found, path, f"the file that {named.where} names", "check its path, owner and permissions"
-    )
+        return Given(None, named.where)
+    path = (beside / expanded(named.value, home)).absolute()
+    return Given(secret_text(found, path, named.where), named.where, path)
+
+
+def secret_text(found: Gathered, path: Path, where: str) -> str | None:
+    """The secret in the file that the setting ``where`` names; None, with a problem noted, without one."""
+    text = _content(found, path, f"the file that {where} names", "check its path, owner and permissions")
     if text is not None and not text.strip():
-        found.problem(f"the file that {named.where} names is empty", "write the secret into it")
+        found.problem(f"the file that {where} names is empty", "write the secret into it")
         return None
     return None if text is None else text.removesuffix("\n").removesuffix("\r")
 

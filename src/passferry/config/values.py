@@ -189,7 +189,8 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        return float(value) if _NUMBER.fullmatch(value.strip()) else None
+        stripped = value.strip()  # float() strips less: it fails for U+001F
+        return float(stripped) if _NUMBER.fullmatch(stripped) else None
     if not isinstance(value, int | float) or abs(value) > 1e12 or not math.isfinite(value):
         return None
     return float(value)

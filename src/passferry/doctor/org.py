@@ -21,6 +21,8 @@ from passferry.ports import Clock
 NAMESPACES = ("platform.api", "scim", "auth.api")
 """Of limits that may concern a password gateway."""
 
+_LET_GO = "to deliver, remove dry_run (GENESYS_DRY_RUN) and start the gateway anew"
+
 _LEAST = "the role can stay as it is: "
 
 
@@ -30,6 +32,8 @@ async def look_at_org(org: OrgSettings, clock: Clock) -> list[Finding]:
     base = (org.api_url if genesys else org.base_url) or ""
     addresses = dict.fromkeys(filter(None, (org.login_url, base) if genesys else (base,)))
     findings = [_region(org)] if genesys else []
+    if org.dry_run:
+        findings.append(warn("dry run", "changes wait: nothing is written to this org", _LET_GO))
     findings += [await _reach(address, org.request_timeout, clock) for address in addresses]
     if any(found.cause is not None for found in findings):
         return findings

@@ -92,10 +92,15 @@ def classify_read(answer: Answer, now: float | None = None) -> Outcome | None:
     return _classify(answer, now, None, write=False)
 
 
-def classify_write(answer: Answer, password: Password, now: float | None = None) -> Outcome:
-    """What a write of ``password`` came to. ``now`` as in ``classify_read``."""
+def classify_write(
+    answer: Answer, password: Password, now: float | None = None, user_id: str | None = None
+) -> Outcome:
+    """What a write of ``password`` came to. ``now`` as in ``classify_read``.
+
+    ``user_id``: whom it was for, where the answer to a success may show a user.
+    """
     if 200 <= answer.status < 300:
-        return _written(answer, password)
+        return _written(answer, password, user_id)
     return _classify(answer, now, password, write=True)
 
 
@@ -106,12 +111,16 @@ def unusable(answer: Answer, *, write: bool = False) -> Outcome:
     )
 
 
-def _written(answer: Answer, password: Password) -> Outcome:
+def _written(answer: Answer, password: Password, user_id: str | None) -> Outcome:
     body = answer.members()
     if body is None and answer.body != b"" and answer.body is not None:
         return unusable(answer, write=True)  # a proxy's page: who knows whether the target was asked
     if answer.status == 202 or _is_error(body or {}):
         return unusable(answer, write=True)  # 202 is no promise that it will be done (RFC 9110 §15.3.3)
+    shown = text_of((body or {}).get("id"))
+    # Somebody else's answer: nobody knows whose password was set, if any.
+    if shown is not None and user_id is not None and shown.casefold() != user_id.casefold():
+        return Outcome(Kind.UNKNOWN, "user.changed", _correlation(answer, password))
     meta = (body or {}).get("meta")
     stated = meta.get("version") if isinstance(meta, dict) else None
     version = bare_version(answer.headers.get("etag")) or bare_version(stated)

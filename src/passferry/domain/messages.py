@@ -48,6 +48,7 @@ MESSAGES: dict[str, str] = {
     "user.lookup": "No active user has this name yet; the inactive ones are being looked through.",
     "user.busy": "An earlier write to this user may still be executed; this one waits.",
     "intent.stale": "The write could not start at once and is prepared anew.",
+    "dry.run": "This org is in a dry run: the user was found, and nothing was written.",
     "password.unchanged": "It is the password that was last delivered.",
     "outcome.unknown": "An answer was lost, and the target's state does not show whether the write happened.",
     "attempts.exhausted": "It was tried as often as is allowed.",

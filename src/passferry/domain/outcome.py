@@ -21,6 +21,7 @@ class Kind(StrEnum):
     CONFLICT = "conflict"  # the user's version moved between read and write
     UNAUTHORIZED = "unauthorized"  # the token was not accepted; nothing was done
     UNKNOWN = "unknown"  # sent, no (usable) answer
+    DRY_RUN = "dry_run"  # it would have been written now: look again hourly
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,10 @@ def _blocked(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure
     return Next(State.PARKED, now + li.look_again, counts=False, error=e)
 
 
+def _dry_run(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    return Next(State.PENDING, now + li.look_again, counts=False, error=e)
+
+
 def _held(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
     return Next(State.PARKED, None, counts=False, error=e)
 
@@ -209,6 +214,8 @@ def _unauthorized(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Fa
 
 
 def _unknown(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:
+    if o.code == "user.changed":  # a success that shows somebody else: whose password was set?
+        return Next(State.PARKED, error=e, keep_doubt=True)
     wait = max(o.retry_after or 0.0, li.doubt, backoff(c.attempts, li, r))
     return Next(State.PENDING, now + wait, error=e, keep_doubt=True)
 
@@ -225,4 +232,5 @@ _RULES = {
     Kind.CONFLICT: _conflict,
     Kind.UNAUTHORIZED: _unauthorized,
     Kind.UNKNOWN: _unknown,
+    Kind.DRY_RUN: _dry_run,
 }

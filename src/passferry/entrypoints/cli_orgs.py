@@ -45,13 +45,14 @@ class OrgLine:
     paused: str | None
     blocked_until: float | None
     live: int
+    dry_run: bool = False
 
     @property
     def state(self) -> str:
-        """running, paused (by whom or why), or waiting until the target's limit is over."""
-        if self.paused:
-            return f"paused ({self.paused})"
-        return f"waiting until {timestamp(self.blocked_until)}" if self.blocked_until else "running"
+        """running, paused (by whom or why), or waiting until the target's limit is over; or in a dry run."""
+        state = f"waiting until {timestamp(self.blocked_until)}" if self.blocked_until else "running"
+        state = f"paused ({self.paused})" if self.paused else state
+        return f"{state}, dry run" if self.dry_run else state
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -61,6 +62,7 @@ class OrgLine:
             "paused": self.paused,
             "blockedUntil": timestamp(self.blocked_until),
             "live": self.live,
+            "dryRun": self.dry_run,
         }
 
 
@@ -69,7 +71,7 @@ def list_orgs(config: Config = None, as_json: Json = False) -> None:
     """The configured orgs, whether they run, and how many changes are under way."""
     settings = settings_from(config)
     with open_desk(settings, write=False) as desk:
-        lines = run(_lines(desk, {name: _target(org) for name, org in settings.orgs.items()}))
+        lines = run(_lines(desk))
     if as_json:
         print_json({"orgs": [line.as_json() for line in lines]})
         return
@@ -83,16 +85,16 @@ def _target(org: Any) -> str:
     return f"{org.target} {org.write} {address}"
 
 
-async def _lines(desk: "Desk", targets: dict[str, str]) -> list[OrgLine]:
+async def _lines(desk: "Desk") -> list[OrgLine]:
     from passferry.domain.change import LIVE
 
     now = desk.clock.now()
     lines = []
-    for name, target in targets.items():
+    for name, org in desk.settings.orgs.items():
         state = await desk.delivery.org_state(name)
         live = await desk.lookup.changes(org=name, states=tuple(LIVE), limit=MOST_LIVE)
         blocked = state.blocked_until if state.blocked_until > now else None
-        lines.append(OrgLine(name, target, state.paused, blocked, len(live)))
+        lines.append(OrgLine(name, _target(org), state.paused, blocked, len(live), org.dry_run))
     return lines
 
 

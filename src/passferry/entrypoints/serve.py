@@ -24,6 +24,7 @@ log = structlog.get_logger("passferry")
 
 HEADS_EVERY = 60.0
 STOP_SECONDS = 20
+MOST_FILES = 65_536
 
 
 async def serve(
@@ -71,6 +72,7 @@ def _process(settings: Settings) -> Iterator[Gateway]:
     """The use cases of this process, alone on a state directory or together with others on PostgreSQL."""
     configure(settings.log_format)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold passwords
+    _allow_files()
     if not settings.orgs:
         raise StateError(
             "no org is configured", "set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_REGION"
@@ -103,6 +105,17 @@ async def _working(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[Non
             yield
         finally:
             housekeeping.cancel()
+
+
+def _allow_files() -> None:
+    """As many open files as we may have, since many orgs in trouble at once hold many connections.
+
+    The usual 1024 would leave none for those who send changes.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:

@@ -47,7 +47,7 @@ def answer_control(simulator: Simulator, request: Request) -> Reply:
     try:
         return handler(simulator, request, rest)
     except (ValueError, KeyError) as error:
-        text = "no such user or organization" if isinstance(error, KeyError) else str(error)
+        text = "no such user, client or organization" if isinstance(error, KeyError) else str(error)
         return _problem(404 if isinstance(error, KeyError) else 400, text)
 
 
@@ -99,6 +99,14 @@ def _faults(simulator: Simulator, request: Request, rest: list[str]) -> Reply:
         {"fault": one.fault.value, "method": one.method, "path": one.path} for one in simulator.planned
     ]
     return answer(201 if request.method == "POST" else 200, {"planned": waiting})
+
+
+def _client(simulator: Simulator, request: Request, rest: list[str]) -> Reply:
+    secret = _object(request).get("secret")
+    if not isinstance(secret, str) or not secret:
+        raise ValueError("secret: a text is wanted")
+    simulator.change_secret(rest[1], secret)
+    return Reply(204)
 
 
 def _org(request: Request) -> str | None:
@@ -158,6 +166,7 @@ _HANDLERS: dict[tuple[str, str, int], _Handler] = {
     ("GET", "faults", 1): _faults,
     ("POST", "faults", 1): _faults,
     ("DELETE", "faults", 1): _faults,
+    ("PATCH", "clients", 2): _client,
     ("GET", "users", 1): _users,
     ("GET", "users", 2): _user,
     ("GET", "journal", 1): _journal,

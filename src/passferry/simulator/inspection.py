@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,10 @@ class Simulator(Engine):
     def planned(self) -> tuple[Planned, ...]:
         """The one-shot faults that still wait."""
         return tuple(self._planned)
+
+    def change_secret(self, client_id: str, secret: str) -> None:
+        """Give an OAuth client another secret; tokens that were issued stay valid. Raises KeyError."""
+        self._clients[client_id] = dataclasses.replace(self._clients[client_id], secret=secret)
 
     def set(self, **changes: Any) -> None:
         """Change some settings while running; values as `Settings.changed` takes them."""
