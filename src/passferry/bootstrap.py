@@ -25,6 +25,7 @@ from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
 from passferry.adapters.store_accept import SqlAcceptStore
+from passferry.adapters.store_audit import SqlAuditStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
@@ -37,7 +38,7 @@ from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target
+from passferry.ports import AuditStore, Clock, Hasher, KeyHolder, LookupStore, Meter, Sealer, Target
 from passferry.retention import prune
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Stores:
     access: SqlAccessStore
     keep: SqlKeepStore
     figures: SqlFiguresStore
+    audit: SqlAuditStore
 
     @classmethod
     def over(cls, database: Database, sealer: Sealer) -> "Stores":
@@ -90,6 +92,7 @@ class Stores:
             SqlAccessStore(database),
             SqlKeepStore(database),
             SqlFiguresStore(database),
+            SqlAuditStore(database),
         )
 
 
@@ -170,6 +173,15 @@ def _sealer(path: Path, database: Path, now: float) -> FileSealer:
     raise StateError(what, hint)
 
 
+def open_ring(settings: Settings) -> Sealer:
+    """The key ring alone, for what needs no database. Raises ``StateError``."""
+    try:
+        return FileSealer(settings.key_file)
+    except keyring.KeyRingError as error:
+        what, hint = error.what, error.hint
+    raise StateError(what, hint)
+
+
 def _holds_anything(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
@@ -210,6 +222,7 @@ class Desk:
     clock: Clock
     keep: SqlKeepStore
     keys: KeyHolder
+    audit: AuditStore
 
 
 @contextmanager
@@ -229,6 +242,7 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
             clock,
             stores.keep,
             KeyFile(settings.key_file, clock.now),
+            stores.audit,
         )
     finally:
         hasher.close()

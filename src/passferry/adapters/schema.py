@@ -129,8 +129,6 @@ idempotency = Table(
     Column("change_id", String(40), nullable=False),
     Column("created_at", Double, nullable=False),
 )
-ADDED_INDEXES = (Index("idempotency_created", idempotency.c.created_at),)
-"""Made in databases that are older than they: they change nothing for the programs that made those."""
 
 audit = Table(
     "audit",
@@ -152,6 +150,9 @@ audit = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
+ABOUT_THE_TRAIL = text("kind IN ('audit.exported', 'audit.pruned')")
+"""Of a partial index: SQLite uses it only for a statement that has this very condition."""
+
 access = Table(
     "access",
     metadata,
@@ -164,3 +165,23 @@ access = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
 )
+
+ADDED_INDEXES = (
+    Index("idempotency_created", idempotency.c.created_at),
+    Index(
+        "audit_about_the_trail",
+        audit.c.org,
+        audit.c.kind,
+        audit.c.seq,
+        sqlite_where=ABOUT_THE_TRAIL,
+        postgresql_where=ABOUT_THE_TRAIL,
+    ),
+    Index(
+        "changes_expiring",
+        changes.c.org,
+        changes.c.expires_at,
+        sqlite_where=text("live = 1"),
+        postgresql_where=text("live"),
+    ),
+)
+"""Made in databases that are older than they: they change nothing for the programs that made those."""
