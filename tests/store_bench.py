@@ -19,12 +19,13 @@ from passferry.adapters.database import Database, add_orgs, prepare
 from passferry.adapters.postgres import PostgresDatabase
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_accept import SqlAcceptStore
+from passferry.adapters.store_audit import SqlAuditStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore
 from passferry.domain.accepting import Accepted, NewChange, Verdict, judge
-from passferry.domain.audit import GENESIS, verify_link
+from passferry.domain.audit import START, Fold
 from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 
@@ -58,6 +59,7 @@ class Bench:
     access: SqlAccessStore
     keep: SqlKeepStore
     figures: SqlFiguresStore
+    audit: SqlAuditStore
     another_owner: Callable[[], SqlDeliveryStore]
     statements: list[str]
     now: float = NOW
@@ -119,14 +121,11 @@ class Bench:
 
     async def records(self, org: str = "default") -> list[str]:
         """The kinds of the org's audit records, in order, after each link was verified."""
-        found = await self.lookup.audit(org, 0, 10_000)
-        previous = GENESIS
-        for seq, (record, mac) in enumerate(found, 1):
-            assert verify_link(KEY, previous, org, seq, record, mac)
-            previous = mac
-        head = (await self.lookup.heads())[org]
-        assert (head.seq, head.mac) == (len(found), previous)
-        return [record.kind for record, _ in found]
+        found = await self.audit.links(org, 0, 10_000)
+        fold = Fold(KEY, org, START)
+        assert {fold.take(link) for link in found} <= {None}
+        assert (await self.audit.heads())[org] == fold.last
+        return [link.record.kind for link in found]
 
 
 @contextmanager
@@ -146,6 +145,7 @@ def _opened(database: Database) -> Iterator[Bench]:
             SqlAccessStore(database),
             SqlKeepStore(database),
             SqlFiguresStore(database),
+            SqlAuditStore(database),
             lambda: SqlDeliveryStore(database),
             statements,
         )

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.accept import Accept, Intake, NotAccepted, Request, Taken
+from passferry.accept import Accept, Intake, NotAccepted, Request, SourceRates, Taken
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
@@ -34,6 +34,7 @@ class Counting:
     failure: Exception | None = None
     poison: str | None = None
     gate: asyncio.Event | None = None
+    looked_at: list[int] = field(default_factory=list)
 
     async def accept(self, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
         self.batches.append(len(items))
@@ -47,8 +48,9 @@ class Counting:
         verdicts: list[Verdict] = await self.inner.accept(items, judge)
         return verdicts
 
-    async def backlog(self, org: str) -> int:
-        return int(await self.inner.backlog(org))
+    async def backlog(self, org: str, most: int) -> int:
+        self.looked_at.append(most)
+        return int(await self.inner.backlog(org, most))
 
 
 class Desk:
@@ -135,7 +137,7 @@ def test_one_items_failure_does_not_fail_its_neighbours() -> None:
         done = await asyncio.gather(*asked, return_exceptions=True)
         assert [n for n, one in enumerate(done) if isinstance(one, ZeroDivisionError)] == [3]
         assert sum(isinstance(one, Taken) for one in done) == 9
-        assert await desk.stores.accept.backlog("default") == 9
+        assert await desk.stores.accept.backlog("default", 1000) == 9
         assert desk.fatal == []
 
     run(body())
@@ -152,7 +154,7 @@ def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
         done = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(done[0], asyncio.CancelledError)
         assert all(isinstance(one, Taken) for one in done[1:])
-        assert await desk.stores.accept.backlog("default") == 5
+        assert await desk.stores.accept.backlog("default", 1000) == 5
 
     run(body())
 
@@ -211,6 +213,35 @@ def test_a_full_queue_accepts_nothing_until_there_is_room() -> None:
         assert not (await desk.take("c@example.com")).replayed
 
     run(body())
+
+
+def test_a_queue_far_from_full_is_seldom_counted() -> None:
+    """Not before it can have become full, and once a minute at least; near its limit every second."""
+
+    async def body() -> None:
+        for limit, looks in ((1_000_000, 2), (50_000, 20), (2_000, 61)):
+            desk = Desk(queue_limit=limit)
+            asked = list[int]()
+            desk.counting.looked_at = asked
+            for second in range(61):
+                await desk.take(f"u{second}@example.com")
+                await asyncio.sleep(1.0)
+            assert looks * 0.6 <= len(asked) <= looks, (limit, len(asked))
+            assert set(asked) == {limit}
+
+    run(body())
+
+
+def test_sources_that_came_by_once_are_forgotten() -> None:
+    """What is remembered is bounded by who sends now, not by who ever did."""
+    rates = SourceRates()
+    for n in range(1000):
+        assert rates.admit(f"source{n}", 10.0, float(n)) == 0.0
+    assert len(rates._next) == 1
+    for _ in range(25):
+        rates.admit("fast", 10.0, 1000.0)
+    assert rates.admit("other", 10.0, 1000.0) == 0.0
+    assert rates.admit("fast", 10.0, 1000.0) > 0.0
 
 
 @pytest.mark.parametrize(("ahead", "refused"), [(299.0, False), (300.0, False), (300.5, True), (9e9, True)])
@@ -399,7 +430,7 @@ def test_shutting_down_refuses_new_changes_and_finishes_the_commit_under_way() -
         desk.counting.gate.set()
         assert isinstance(await under_way, Taken)
         await closing
-        assert await desk.stores.accept.backlog("default") == 1
+        assert await desk.stores.accept.backlog("default", 1000) == 1
 
     run(body())
 
@@ -411,7 +442,7 @@ def test_nothing_is_queued_after_closing() -> None:
         desk = Desk()
         looked = asyncio.Event()
 
-        async def slow(org: str) -> int:
+        async def slow(org: str, most: int) -> int:
             await looked.wait()
             return 0
 

@@ -24,7 +24,7 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
         emptied.append(asyncio.get_running_loop().time())
 
     stores = SimpleNamespace(
-        lookup=SimpleNamespace(heads=heads), database=SimpleNamespace(checkpoint=checkpoint)
+        audit=SimpleNamespace(heads=heads), database=SimpleNamespace(checkpoint=checkpoint)
     )
 
     async def keep_house() -> None:

@@ -52,7 +52,7 @@ def test_a_delivered_change_is_seen_in_the_figures() -> None:
         assert done["passferry_accept_seconds_count"] == 1
         assert done['passferry_quota_used_requests{org="default"}'] == 2
         assert done['passferry_quota_allowed_requests{org="default"}'] == 300
-        heads = await scene.world.stores.lookup.heads()
+        heads = await scene.world.stores.audit.heads()
         assert done['passferry_audit_head_sequence{org="default"}'] == heads["default"].seq == 3
         assert done["passferry_hash_queue"] == 0
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.retention import BATCH, CHANGES_KEPT, KEYS_KEPT, MOST_BATCHES, prune
+from passferry.retention import ACCESS_KEPT, BATCH, CHANGES_KEPT, KEYS_KEPT, MOST_BATCHES, prune
 
 
 class Rows:
@@ -27,6 +27,11 @@ class Rows:
         self.keys -= done
         return done
 
+    async def prune_access(self, revoked_before: float, most: int) -> int:
+        """See the port."""
+        self.asked.add(revoked_before)
+        return 0
+
     async def forget_user(self, *_: object) -> None:
         """See the port."""
 
@@ -38,7 +43,7 @@ def test_what_is_old_goes_in_batches_with_pauses() -> None:
         clock = VirtualClock(asyncio.get_running_loop())
         rows = Rows(BATCH * 3 + 1, 7)
         assert await prune(rows, clock) == (BATCH * 3 + 1, 7)
-        assert rows.asked == {EPOCH - CHANGES_KEPT, EPOCH - KEYS_KEPT}
+        assert rows.asked == {EPOCH - CHANGES_KEPT, EPOCH - KEYS_KEPT, EPOCH - ACCESS_KEPT}
         assert clock.monotonic() > 0.1
 
     run(body())

@@ -46,7 +46,7 @@ class RotatedBefore:
             await self.happens()
         return await self.place.stores.accept.accept(items, judge)
 
-    async def backlog(self, org: str) -> int:
+    async def backlog(self, org: str, most: int) -> int:
         """See the port."""
         return 0
 
@@ -129,7 +129,7 @@ class Place:
 
     async def kinds(self) -> list[str]:
         """The kinds of all audit records."""
-        return [record.kind for record, _ in await self.stores.lookup.audit("default", 0, 1000)]
+        return [link.record.kind for link in await self.stores.audit.links("default", 0, 1000)]
 
 
 @contextmanager

@@ -42,6 +42,8 @@ LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
 """Changes that share one commit at most."""
+FASTEST = 10_000
+"""Accepts a second that all processes together do not reach: so long a queue cannot have become full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class SourceRates:
         due = max(self._next.get(source, now), now)
         if due - now > 2.0:
             return due - now - 2.0
+        if source not in self._next:  # whose time is over is as good as one that never came
+            self._next = {name: at for name, at in self._next.items() if at > now}
         self._next[source] = due + 1.0 / rate
         return 0.0
 
@@ -214,11 +218,12 @@ class Accept:
 
     async def _check_backlog(self, org: str, intake: Intake) -> None:
         now = self._clock.monotonic()
-        looked, size = self._backlog.get(org, (-1.0, 0))
-        if now - looked > 1.0 or looked < 0:
-            self._backlog[org] = (now, size)  # one caller looks, the others go on with the last figure
-            size = await self._store.backlog(org)
-            self._backlog[org] = (now, size)
+        due, size = self._backlog.get(org, (now, 0))
+        if now >= due:
+            self._backlog[org] = (now + 1.0, size)  # one caller looks, the others go on with the last figure
+            size = await self._store.backlog(org, intake.queue_limit)
+            room = (intake.queue_limit - size) / FASTEST
+            self._backlog[org] = (now + min(max(1.0, room), 60.0), size)
         if size >= intake.queue_limit:
             raise NotAccepted("queue.full", "Too many changes are waiting.", retry_after=30)
 

@@ -76,7 +76,8 @@ class OrgHealth:
         return self.paused
 
     def _down(self, code: str, user: str, mono: float) -> None:
-        self._forbidden.add(user)
+        if len(self._forbidden) < 2:  # more than that decides nothing
+            self._forbidden.add(user)
         if self.paused is None and code not in WHOLE_ORG and len(self._forbidden) < 2:
             return  # it may concern this user only: the org is down when two different users meet it
         self.paused = code

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from passferry.domain.accepting import Judge, NewChange, Verdict
-from passferry.domain.audit import Head, Record
+from passferry.domain.audit import Head, Link
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
@@ -164,8 +164,8 @@ class AcceptStore(Protocol):
         Raises ``StoreFull`` (nothing stored) or ``StoreLost``.
         """
 
-    async def backlog(self, org: str) -> int:
-        """How many changes of ``org`` are live."""
+    async def backlog(self, org: str, most: int) -> int:
+        """How many changes of ``org`` are live; of more than ``most``, ``most``. It holds up no accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,14 +369,37 @@ class LookupStore(Protocol):
     async def delivered(self, org: str, user: Reference) -> Delivered | None:
         """What was last delivered to ``user``, by id or userName."""
 
-    async def audit(self, org: str, after: int, limit: int) -> list[tuple[Record, bytes]]:
-        """Audit records with their MACs, in order, from ``after`` (exclusive)."""
-
-    async def heads(self) -> dict[str, Head]:
-        """The newest link of each org's audit chain."""
-
     async def key_ids(self) -> set[str]:
         """Ids of the sealing keys that stored values need."""
+
+
+class TrailMoved(Exception):
+    """The records are not there as they were read: somebody else deleted or altered some."""
+
+
+class AuditStore(Protocol):
+    """The audit trail. Reading holds up no accept or delivery, however long it takes."""
+
+    async def heads(self) -> dict[str, Head]:
+        """The newest link of each org's chain."""
+
+    async def links(self, org: str, after: int, limit: int) -> list[Link]:
+        """Up to ``limit`` records, in order, from ``after`` (exclusive).
+
+        Raises ``ValueError`` when the database holds something that is no record.
+        """
+
+    async def newest(self, org: str, kind: str, up_to: int) -> Link | None:
+        """The newest record of ``kind``, one of those about the trail itself, up to number ``up_to``."""
+
+    async def note_exported(self, org: str, head: Head, actor: str, now: float) -> None:
+        """Write down that a file holds the records up to ``head``."""
+
+    async def prune(self, org: str, after: Head, gone: Sequence[bytes], actor: str, now: float) -> Head:
+        """Delete the oldest records, those behind ``after``, and write down where the chain begins now.
+
+        One transaction. Raises ``TrailMoved`` unless they are the oldest there are, with the MACs ``gone``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +443,9 @@ class RetentionStore(Protocol):
 
     async def prune_idempotency(self, made_before: float, most: int) -> int:
         """Delete up to ``most`` Idempotency-Keys that were used before then and whose change has ended."""
+
+    async def prune_access(self, revoked_before: float, most: int) -> int:
+        """Delete up to ``most`` access keys that were revoked before then."""
 
     async def forget_user(
         self, org: str, user: Reference, actor: str, now: float, block: float

@@ -9,6 +9,8 @@ CHANGES_KEPT = 30 * 86400.0
 """Seconds for which a change is kept after it ended."""
 KEYS_KEPT = 86400.0
 """Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
+ACCESS_KEPT = 400 * 86400.0
+"""Seconds for which a revoked access key is listed; the audit trail names it as well."""
 BATCH = 500
 MOST_BATCHES = 100
 """Of each kind in one go: called every minute, it keeps up with 800 a second and leaves time for the rest."""
@@ -17,10 +19,11 @@ PAUSE = 0.05
 
 
 async def prune(store: RetentionStore, clock: Clock) -> tuple[int, int]:
-    """Delete what is older; how many changes and Idempotency-Keys that were."""
+    """Delete what is older, revoked access keys too; how many changes and Idempotency-Keys that were."""
     now = clock.now()
     changes = await _batches(lambda: store.prune_changes(now - CHANGES_KEPT, BATCH))
     keys = await _batches(lambda: store.prune_idempotency(now - KEYS_KEPT, BATCH))
+    await _batches(lambda: store.prune_access(now - ACCESS_KEPT, BATCH))
     return changes, keys
 
 

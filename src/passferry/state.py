@@ -21,13 +21,14 @@ from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_accept import SqlAcceptStore
+from passferry.adapters.store_audit import SqlAuditStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import Settings
-from passferry.ports import Clock, Hasher, KeyHolder, LookupStore, Sealer, Worker
+from passferry.ports import AuditStore, Clock, Hasher, KeyHolder, LookupStore, Sealer, Worker
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
@@ -60,6 +61,7 @@ class Stores:
     keep: SqlKeepStore
     figures: SqlFiguresStore
     lease: SqlLeaseStore
+    audit: SqlAuditStore
     clock: Clock
     worker: Worker | None
 
@@ -83,6 +85,7 @@ class Stores:
             SqlKeepStore(database),
             SqlFiguresStore(database),
             SqlLeaseStore(database, read_clock),
+            SqlAuditStore(database),
             clock,
             worker,
         )
@@ -220,6 +223,15 @@ def _sealer(path: Path, database: Path, now: float) -> FileSealer:
     raise StateError(what, hint)
 
 
+def open_ring(settings: Settings) -> Sealer:
+    """The key ring alone, for what needs no database. Raises ``StateError``."""
+    try:
+        return FileSealer(settings.key_file)
+    except keyring.KeyRingError as error:
+        what, hint = error.what, error.hint
+    raise StateError(what, hint)
+
+
 def _holds_anything(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
@@ -259,6 +271,7 @@ class Desk:
     clock: Clock
     keep: SqlKeepStore
     keys: KeyHolder
+    audit: AuditStore
 
 
 @contextmanager
@@ -278,6 +291,7 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
             clock,
             stores.keep,
             KeyFile(settings.key_file, clock.now),
+            stores.audit,
         )
     finally:
         hasher.close()

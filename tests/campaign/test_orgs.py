@@ -139,8 +139,7 @@ async def _orgs(
         poll=60.0,
     )
     async with running(gateway):
-        while not gateway.deliveries:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0.001)  # until it is begun
         yield Orgs(gateway, clock, simulators)
 
 
@@ -224,9 +223,9 @@ async def _dry() -> tuple[Change, Change, Change, list[int], list[str | None]]:
         kept = await it.send("default", user, "N3w-Passw0rd!5")
         await asyncio.sleep(60.0)
         writes = [len(simulator.writes(each)) for each in (user, other, inactive)]
-        kinds = [(r.kind, r.code) for r, _ in await stores.lookup.audit("default", 0, 1000)]
-        mine = [r.code for r, _ in await stores.lookup.audit("default", 0, 1000) if r.change_id == newest]
-        assert not [kind for kind, _ in kinds if kind == "attempt"]
+        records = [link.record for link in await stores.audit.links("default", 0, 1000)]
+        mine = [record.code for record in records if record.change_id == newest]
+        assert not [record for record in records if record.kind == "attempt"]
     async with _orgs(_org("default"), stores=stores) as it:
         await asyncio.sleep(5.0)
         assert (await it.get(kept)).state is State.APPLIED

@@ -18,7 +18,6 @@ from passferry.adapters.sealing import RingSealer
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.bootstrap import Gateway, assemble
 from passferry.config import OrgSettings, Secret, Settings
-from passferry.domain.audit import GENESIS, verify_link
 from passferry.domain.change import LIVE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules
@@ -26,6 +25,7 @@ from passferry.ports import Caller
 from passferry.simulator import Fault, InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
 from passferry.state import Stores, audit_key
+from passferry.trail.verify import check_chain
 
 CALLER = Caller("k", "campaign", "source", ())
 
@@ -218,14 +218,8 @@ class World:
         )
 
     async def _audit_right(self) -> str:
-        previous, key, seq = GENESIS, audit_key(self.stores.sealer), 0
-        for record, mac in await self.stores.lookup.audit("default", 0, 1_000_000):
-            seq += 1
-            if not verify_link(key, previous, "default", seq, record, mac):
-                return f"audit record {seq} does not fit"
-            previous = mac
-        head = (await self.stores.lookup.heads())["default"]
-        return "" if head.seq == seq and head.mac == previous else "the audit head does not fit"
+        found = await check_chain(self.stores.audit, audit_key(self.stores.sealer), "default")
+        return found.broken or ""
 
     def _erased(self, changes: Mapping[str, Change]) -> str:
         left = [c.id for c in changes.values() if c.state not in LIVE and c.sealed is not None]
@@ -249,8 +243,7 @@ def _fatal(reason: str) -> None:
 async def world(plan: Plan) -> AsyncIterator[World]:
     """A running world."""
     made = World(plan)
-    while not made.gateway.deliveries:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.001)  # until delivery is begun
     try:
         yield made
     finally:

@@ -36,6 +36,8 @@ COMMANDS = [
     "access list",
     "access revoke",
     "audit verify",
+    "audit export",
+    "audit prune",
     "doctor",
     "keys rotate",
 ]
@@ -82,7 +84,7 @@ Commands:
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.
   access    Access keys: add, list, revoke.
-  audit     The audit trail: verify.
+  audit     The audit trail: verify, export, prune.
   keys      The sealing keys: rotate.
 
   Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not

@@ -344,7 +344,7 @@ def test_an_untouched_trail_is_well(cli: Cli, store: Settings) -> None:
         ),
         ("update orgs set head_seq = 'text'", "there is something that is no record"),
         ("update orgs set head_mac = 'text'", "record 5 is not the one that the head names"),
-        ("delete from audit where seq = 3", "record 3 does not fit the ones before"),
+        ("delete from audit where seq = 3", "record 3 is missing"),
         ("delete from audit where seq = 5", "it ends at record 4; records up to 5 are missing"),
         ("delete from audit", "it ends at record 0; records up to 5 are missing"),
         ("update orgs set head_seq = 4", "record 4 is not the one that the head names"),

@@ -23,8 +23,8 @@ def test_an_accepted_change_is_there_whole_and_in_the_audit_trail(bench: Bench) 
         assert (change.accepted_at, change.next_attempt_at, change.waiting_since) == (NOW, NOW, NOW)
         assert (change.attempts, change.evidence, change.error, change.doubt) == (0, None, None, None)
         assert await bench.records() == ["accepted"]
-        assert await bench.accepts.backlog("default") == 1
-        assert await bench.accepts.backlog("other") == 0
+        assert await bench.accepts.backlog("default", 1000) == 1
+        assert await bench.accepts.backlog("other", 1000) == 0
 
     run(body)
 
@@ -42,7 +42,8 @@ def test_in_one_batch_the_last_change_of_a_user_wins(bench: Bench) -> None:
         assert [change.superseded_by for change in changes] == [items[1].id, items[2].id, None]
         assert [change.sealed for change in changes] == [None, None, items[2].sealed]
         assert changes[0].seq < changes[1].seq < changes[2].seq
-        assert await bench.accepts.backlog("default") == 4
+        assert await bench.accepts.backlog("default", 1000) == 4
+        assert await bench.accepts.backlog("default", 3) == 3
         assert Counter(await bench.records()) == {"accepted": 6, "superseded": 2}
 
     run(body)

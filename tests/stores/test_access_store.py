@@ -51,6 +51,21 @@ def test_revoking_says_whether_there_was_a_key(bench: Bench) -> None:
     run(body)
 
 
+def test_keys_that_were_revoked_long_ago_are_deleted(bench: Bench) -> None:
+    """A bounded number at a time; those in use stay, however old."""
+
+    async def body() -> None:
+        for n in range(4):
+            await bench.access.add_key(key(str(n), f"n{n}"), b"1", NOW)
+        for n in range(3):
+            await bench.access.revoke(f"n{n}", "operator:ann", NOW + n)
+        assert await bench.keep.prune_access(NOW + 1, 1) == 1
+        assert await bench.keep.prune_access(NOW + 1, 5) == 1
+        assert [caller.id for caller, _ in await bench.access.keys()] == ["2", "3"]
+
+    run(body)
+
+
 def test_who_may_do_what_is_in_the_chain_of_every_org_concerned(bench: Bench) -> None:
     """A key for one org is noted there, a key for all in each, its end like its beginning."""
 

@@ -627,7 +627,7 @@ def test_a_dry_run_is_written_down_once_a_change(bench: Bench) -> None:
         assert change.next_attempt_at == DRY_AGAIN.at
         change = await bench.delivery.settle(change, THROTTLED, LATER, bench.now)
         await bench.delivery.settle(change, DRY, DRY_AGAIN, bench.now)
-        records = [record for record, _ in await bench.lookup.audit("default", 0, 100)]
+        records = [link.record for link in await bench.audit.links("default", 0, 100)]
         codes = [record.code for record in records if record.kind == "outcome"]
         assert codes == ["dry.run", "too.many.requests", "dry.run"]
 

@@ -58,12 +58,12 @@ def test_on_a_full_disk_nothing_is_half_stored_and_later_it_works(bench: Bench) 
         with pytest.raises(StoreFull) as caught:
             await bench.accept(*items)
         assert caught.value.__context__ is None
-        assert await bench.accepts.backlog("default") == 1
+        assert await bench.accepts.backlog("default", 1000) == 1
         assert await bench.records() == ["accepted"]
         assert [await bench.lookup.change(item.id) for item in items[:3]] == [None] * 3
         pragma(bench, "max_page_count=1000000")
         await bench.accept(*items)
-        assert await bench.accepts.backlog("default") == 257
+        assert await bench.accepts.backlog("default", 1000) == 257
 
     run(body)
 

@@ -82,7 +82,7 @@ def check_seals(connection: Connection, sealed: Iterable[bytes]) -> None:
 
 
 def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert those of ``rows`` whose primary key does not exist; another process may do it at the same time."""
+    """Insert those of ``rows`` that do not exist; another process may do it at the same time."""
     if rows:
         dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)

@@ -128,6 +128,13 @@ changes = Table(
         sqlite_where=text("live = 1"),
         postgresql_where=text("live"),
     ),
+    Index(
+        "changes_expiring",
+        "org",
+        "expires_at",
+        sqlite_where=text("live = 1"),
+        postgresql_where=text("live"),
+    ),
 )
 
 idempotency = Table(
@@ -141,6 +148,9 @@ idempotency = Table(
     Column("created_at", Double, nullable=False),
     Index("idempotency_created", "created_at"),
 )
+
+ABOUT_THE_TRAIL = text("kind IN ('audit.exported', 'audit.pruned')")
+"""Of a partial index: SQLite uses it only for a statement that has this very condition."""
 
 audit = Table(
     "audit",
@@ -160,6 +170,14 @@ audit = Table(
     Column("correlation_id", Text),
     Column("other", Text),
     Column("mac", LargeBinary, nullable=False),
+    Index(
+        "audit_about_the_trail",
+        "org",
+        "kind",
+        "seq",
+        sqlite_where=ABOUT_THE_TRAIL,
+        postgresql_where=ABOUT_THE_TRAIL,
+    ),
 )
 
 access = Table(

@@ -54,6 +54,8 @@ class SqliteDatabase(Database):
         """See the protocol."""
         if self._reader is None:  # in memory there is one connection
             return await self.run(work)
+        if self._thread is None:
+            return self._look(self._reader, work)
         return await asyncio.to_thread(self._look, self._reader, work)
 
     def _look(self, reader: Engine, work: Callable[[Connection], T]) -> T:

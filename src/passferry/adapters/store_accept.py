@@ -28,11 +28,12 @@ class SqlAcceptStore:
         """See the port."""
         return await self._database.run(lambda c: _accept(c, self._database.audit_key, items, judge))
 
-    async def backlog(self, org: str) -> int:
+    async def backlog(self, org: str, most: int) -> int:
         """See the port."""
         table = schema.changes
-        query = select(func.count()).select_from(table).where(table.c.org == org, table.c.live)
-        return await self._database.run(lambda c: c.execute(query).scalar_one())
+        live = select(table.c.org).where(table.c.org == org, table.c.live).limit(most).subquery()
+        query = select(func.count()).select_from(live)
+        return await self._database.look(lambda c: c.execute(query).scalar_one())
 
 
 def superseded(change: Change, by: str, now: float) -> Change:

@@ -135,6 +135,16 @@ class SqlKeepStore:
 
         return await self._database.run(work)
 
+    async def prune_access(self, revoked_before: float, most: int) -> int:
+        """See the port."""
+        table = schema.access
+        old = select(table.c.id).where(table.c.revoked_at <= revoked_before).limit(most)
+
+        def work(c: Connection) -> int:
+            return c.execute(delete(table).where(table.c.id.in_(old.scalar_subquery()))).rowcount
+
+        return await self._database.run(work)
+
     async def forget_user(
         self, org: str, user: Reference, actor: str, now: float, block: float
     ) -> Forgotten | None:

@@ -4,29 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, union_all, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
-from passferry.domain.audit import RECORD_FIELDS, Head, Record
+from passferry.domain.audit import Record
 from passferry.domain.change import RETRYABLE, Change, Failure, Reference, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.ports import Caller, Delivered, NameTaken, NotNow
 
-CHANGES, AUDIT, ACCESS = schema.changes, schema.audit, schema.access
-
-
-def _rows(c: Connection, query: Select[Any]) -> Sequence[Row[Any]]:
-    """All rows. Raises ``ValueError`` when there is text that is none, which only tampering puts there."""
-    try:
-        return c.execute(query).all()
-    except OperationalError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) is not None:
-            raise
-    raise ValueError("not UTF-8")
+CHANGES, ACCESS = schema.changes, schema.access
 
 
 def needed_keys(c: Connection) -> set[str]:
@@ -65,15 +54,10 @@ class SqlLookupStore:
     ) -> list[Change]:
         """See the port."""
         query = select(CHANGES).order_by(CHANGES.c.accepted_at.desc(), CHANGES.c.id.desc()).limit(limit)
-        if org is not None:
-            query = query.where(CHANGES.c.org == org)
         if user is not None:
-            query = query.where(
-                or_(
-                    CHANGES.c.user_key.in_((Reference("userName", user).key, Reference("id", user).key)),
-                    CHANGES.c.resolved_id == user,
-                )
-            )
+            query = query.where(CHANGES.c.id.in_(_ids_of(user, org)))
+        elif org is not None:
+            query = query.where(CHANGES.c.org == org)
         if states:
             query = query.where(CHANGES.c.state.in_([state.value for state in states]))
         if since is not None:
@@ -83,7 +67,7 @@ class SqlLookupStore:
             query = query.where(
                 or_(CHANGES.c.accepted_at < at, and_(CHANGES.c.accepted_at == at, CHANGES.c.id < last))
             )
-        return await self._database.run(lambda c: [change_of(row) for row in c.execute(query)])
+        return await self._database.look(lambda c: [change_of(row) for row in c.execute(query)])
 
     async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
         """See the port."""
@@ -120,31 +104,23 @@ class SqlLookupStore:
 
         return await self._database.run(work)
 
-    async def audit(self, org: str, after: int, limit: int) -> list[tuple[Record, bytes]]:
-        """See the port."""
-        query = (
-            select(AUDIT).where(AUDIT.c.org == org, AUDIT.c.seq > after).order_by(AUDIT.c.seq).limit(limit)
-        )
-
-        def work(c: Connection) -> list[tuple[Record, bytes]]:
-            return [
-                (Record(**{name: row._mapping[name] for name in RECORD_FIELDS}), row.mac)
-                for row in _rows(c, query)
-            ]
-
-        return await self._database.run(work)
-
-    async def heads(self) -> dict[str, Head]:
-        """See the port."""
-        table = schema.orgs
-        query = select(table.c.name, table.c.head_seq, table.c.head_mac)
-        return await self._database.run(
-            lambda c: {r.name: Head(r.head_seq, r.head_mac) for r in c.execute(query)}
-        )
-
     async def key_ids(self) -> set[str]:
         """See the port."""
         return await self._database.run(needed_keys)
+
+
+def _ids_of(user: str, org: str | None) -> ColumnElement[Any]:
+    """The ids of all changes of ``user``, which are few.
+
+    The indexes begin with the org: naming all orgs is a look into an index for each, naming none is a scan.
+    So is what the statement comes to that has the conditions beside its order.
+    """
+    orgs = select(schema.orgs.c.name)
+    mine = select(CHANGES.c.id).where(CHANGES.c.org.in_(orgs) if org is None else CHANGES.c.org == org)
+    keys = (Reference("userName", user).key, Reference("id", user).key)
+    return union_all(
+        mine.where(CHANGES.c.user_key.in_(keys)), mine.where(CHANGES.c.resolved_id == user)
+    ).scalar_subquery()
 
 
 def _operated(change: Change, act: str, now: float) -> Change:

@@ -6,14 +6,20 @@ A record has no field that could hold a password or a hash of one: ids, counts, 
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 GENESIS = bytes(32)
 """What stands before the first link."""
 
+EXPORTED, PRUNED = "audit.exported", "audit.pruned"
+"""Kinds of records about the trail itself. ``other`` is the head up to which it was exported, or up to which
+its oldest records were deleted: the base, at which the chain that remains begins."""
+
 _CODE = re.compile(r"[a-zA-Z][a-zA-Z_.]{0,63}")
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_HEAD = re.compile(r"(0(?=:0{64})|[1-9][0-9]{0,17}):([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Record:
     attempt: int | None = None
     version: str | None = None
     correlation_id: str | None = None
-    other: str | None = None  # id of another change concerned
+    other: str | None = None  # id of another change, or what else is concerned
 
 
 RECORD_FIELDS = tuple(field.name for field in fields(Record))
@@ -46,6 +52,25 @@ class Head:
 
     def __str__(self) -> str:
         return f"{self.seq}:{self.mac.hex()}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Head | None":
+        """The head that ``text`` shows; None when it shows none. Number 0 has a MAC of zeros alone."""
+        found = _HEAD.fullmatch(text) if isinstance(text, str) else None
+        return cls(int(found[1]), bytes.fromhex(found[2])) if found is not None else None
+
+
+START = Head(0, GENESIS)
+"""The head of a chain without records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One record in its place."""
+
+    seq: int
+    record: Record
+    mac: bytes
 
 
 def safe_code(text: str | None) -> str | None:
@@ -82,3 +107,31 @@ def verify_link(key: bytes, previous: bytes, org: str, seq: int, record: Record,
         return hmac.compare_digest(link(key, previous, org, seq, record), mac)
     except TypeError:
         return False
+
+
+class Fold:
+    """Checks the links of one org's chain, one after another."""
+
+    def __init__(self, key: bytes, org: str, start: Head, wanted: Mapping[int, bytes] | None = None) -> None:
+        """Begin behind ``start``. ``wanted`` are MACs by number that are known from elsewhere."""
+        self._key, self._org, self._wanted = key, org, wanted or {}
+        self.last = start
+
+    def take(self, found: Link) -> str | None:
+        """None when ``found`` is the next link, else what is wrong; then the fold is of no more use."""
+        expected = self.last.seq + 1
+        if found.seq != expected:
+            return _out_of_place(found.seq, expected)
+        if not verify_link(self._key, self.last.mac, self._org, found.seq, found.record, found.mac):
+            return f"record {found.seq} does not fit the ones before"
+        if self._wanted.get(found.seq, found.mac) != found.mac:
+            return f"record {found.seq} is not the one that the head names"
+        self.last = Head(found.seq, found.mac)
+        return None
+
+
+def _out_of_place(seq: int, expected: int) -> str:
+    if seq < expected:
+        return f"record {seq} comes where record {expected} belongs"
+    missing = f"record {expected} is" if seq == expected + 1 else f"records {expected} to {seq - 1} are"
+    return f"{missing} missing"

@@ -153,9 +153,10 @@ def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
 async def _history(desk: "Desk", change: "Change") -> list["Record"]:
     found: list[Record] = []
     after = 0
-    while page := await desk.lookup.audit(change.org, after, 1000):
-        after += len(page)
-        found += [record for record, _ in page if change.id in (record.change_id, record.other)]
+    while page := await desk.audit.links(change.org, after, 1000):
+        after = page[-1].seq
+        records = [link.record for link in page]
+        found += [record for record in records if change.id in (record.change_id, record.other)]
     return found
 
 

@@ -147,7 +147,7 @@ async def _keep_house(gateway: Gateway) -> None:
 
 
 async def _house_round(gateway: Gateway, logged: dict[str, str]) -> None:
-    for org, head in (await gateway.stores.lookup.heads()).items():
+    for org, head in (await gateway.stores.audit.heads()).items():
         if logged.get(org) != str(head):
             log.info("audit.head", org=org, head=str(head))
             logged[org] = str(head)

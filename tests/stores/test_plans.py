@@ -1,0 +1,107 @@
+"""How SQLite answers what is asked again and again: by an index, whatever there is in the tables."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from passferry.domain.audit import EXPORTED
+from passferry.ports import TrailMoved
+from store_bench import NOW, UUID, Bench, open_bench, run
+
+Ask = Callable[[Bench], Awaitable[Any]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Stores on a file."""
+    with open_bench("sqlite-file", tmp_path) as found:
+        yield found
+
+
+def plans(bench: Bench, ask: Ask) -> list[str]:
+    """How each statement that ``ask`` makes is answered, a line for each table; their scans, too."""
+    heard: list[tuple[str, Any]] = []
+    database: Any = bench.audit._database
+    for engine in (database._engine, database._reader):
+        event.listen(engine, "before_cursor_execute", lambda *told: heard.append(told[2:4]))
+
+    async def body() -> None:
+        await ask(bench)
+
+    run(body)
+    lines: list[str] = []
+    with database._engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        for text, values in heard:
+            if text.startswith(("SELECT", "DELETE", "UPDATE")):
+                lines += [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    return lines
+
+
+async def _prune(bench: Bench) -> None:
+    from passferry.domain.audit import START
+
+    with pytest.raises(TrailMoved):
+        await bench.audit.prune("default", START, [bytes(32)], "me", NOW)
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda b: b.delivery.expire("default", NOW), "changes_expiring (org=? AND expires_at<?)"),
+        (lambda b: b.delivery.next_due("default", NOW), "changes_due (org=? AND next_attempt_at>?)"),
+        (lambda b: b.accepts.backlog("default", 9), "(org=?)"),
+        (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at<?)"),
+        (lambda b: b.lookup.changes(user=UUID), "changes_user (org=? AND user_key=?)"),
+        (lambda b: b.lookup.changes(user=UUID), "changes_resolved (org=? AND resolved_id=?)"),
+        (lambda b: b.lookup.changes(user=UUID, org="default"), "changes_user (org=? AND user_key=?)"),
+        (lambda b: b.lookup.changes(user=UUID, since=NOW), "changes_resolved (org=? AND resolved_id=?)"),
+        (lambda b: b.lookup.changes(since=NOW), "changes_accepted (accepted_at>?"),
+        (lambda b: b.keep.prune_changes(NOW, 500), "changes_accepted (accepted_at<?)"),
+        (lambda b: b.keep.prune_idempotency(NOW, 500), "idempotency_created (created_at<?)"),
+        (lambda b: b.delivery.requests_since("default", NOW), "sqlite_autoindex_audit_1 (org=? AND seq>?)"),
+        (lambda b: b.audit.links("default", 7, 500), "sqlite_autoindex_audit_1 (org=? AND seq>?)"),
+        (
+            lambda b: b.audit.newest("default", EXPORTED, 9),
+            "audit_about_the_trail (org=? AND kind=? AND seq<?)",
+        ),
+        (_prune, "sqlite_autoindex_audit_1 (org=? AND seq<?)"),
+    ],
+)
+def test_no_question_reads_a_whole_table(bench: Bench, ask: Ask, index: str) -> None:
+    """Neither with a thousand changes nor with a million; the index is the one meant for it."""
+    found = plans(bench, ask)
+    assert [
+        line for line in found if line.startswith("SCAN ") and line.split()[1] in ("changes", "audit")
+    ] == []
+    assert any(index in line for line in found), found
+
+
+def test_the_first_of_many_due_changes_are_found_in_their_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a sort of all of them."""
+    monkeypatch.setattr("passferry.adapters.store_deliver.FEW", 0)
+    found = plans(bench, lambda b: b.delivery.due("default", NOW, 9, []))
+    assert "SEARCH changes USING INDEX changes_live (org=?)" in found
+    assert [line for line in found if "TEMP B-TREE" in line] == []
+
+
+def test_reading_the_trail_and_counting_hold_up_no_accept(bench: Bench) -> None:
+    """They go beside the transactions: while one is under way they are answered."""
+
+    async def body() -> None:
+        await bench.accepted()
+        database: Any = bench.audit._database
+        with database._engine.connect() as connection:
+            connection.begin()  # the one connection that writes is taken
+            assert await bench.accepts.backlog("default", 10) == 1
+            assert len(await bench.audit.links("default", 0, 10)) == 1
+            assert (await bench.audit.heads())["default"].seq == 1
+            assert await bench.audit.newest("default", EXPORTED, 10) is None
+            assert len(await bench.lookup.changes()) == 1
+
+    run(body)
