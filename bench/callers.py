@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Answers:
-    """What came back: statuses, and seconds from sending to the last byte."""
+    """What came back: statuses, seconds from sending to the last byte, and when that was (perf_counter)."""
 
     statuses: dict[int, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     wall: float = 0.0
 
     def quantile(self, share: float) -> float:
@@ -45,7 +46,8 @@ class Caller:
             if line.lower().startswith(b"content-length:")
         )
         await reader.readexactly(length)
-        answers.seconds.append(time.perf_counter() - started)
+        answers.ended.append(time.perf_counter())
+        answers.seconds.append(answers.ended[-1] - started)
         status = int(first.split(b" ", 2)[1])
         answers.statuses[status] = answers.statuses.get(status, 0) + 1
 

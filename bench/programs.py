@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
-READY_SECONDS = 30.0
+PASSFERRY = ("-m", "passferry")
 
 
 @dataclass
@@ -42,8 +43,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def program(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[Running]:
-    """Start a program that prints its URL as JSON or text, and end it by its process id."""
+def program(
+    arguments: list[str], environment: dict[str, str], log: Path, *, listens: bool = True
+) -> Iterator[Running]:
+    """Start a program, wait for it to print its URL if it ``listens``, and end it by its process id."""
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -53,7 +56,7 @@ def program(arguments: list[str], environment: dict[str, str], log: Path) -> Ite
             text=True,
         )
         try:
-            yield Running(process, _url(process, log))
+            yield Running(process, _url(process, log) if listens else "")
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -81,10 +84,35 @@ def simulator(folder: Path, *options: str) -> Iterator[Running]:
         yield running
 
 
-@contextlib.contextmanager
-def gateway(folder: Path, target: str, **settings: str) -> Iterator[tuple[Running, str]]:
-    """`passferry serve` on a fresh state, and a key of a source."""
-    environment = {
+@dataclass
+class Gateway(Running):
+    """A `passferry serve`, with a key of a source and one of an operator."""
+
+    source: str
+    operator: str
+
+    @property
+    def headers(self) -> str:
+        """Of a change whose caller does not wait for its delivery."""
+        return f"Authorization: Bearer {self.source}\r\nPrefer: respond-async\r\n"
+
+    def pause(self) -> None:
+        """Accept, and deliver nothing."""
+        self._operate("pause")
+
+    def resume(self) -> None:
+        """Deliver again."""
+        self._operate("resume")
+
+    def _operate(self, act: str) -> None:
+        request = Request(f"{self.url}/orgs/default/{act}", method="POST", data=b"")
+        request.add_header("Authorization", f"Bearer {self.operator}")
+        urlopen(request, timeout=10).close()
+
+
+def environment(folder: Path, target: str = "http://127.0.0.1:9", **settings: str) -> dict[str, str]:
+    """Settings of a gateway whose state is in ``folder``."""
+    return {
         "GENESYS_CLIENT_ID": "simulator",
         "GENESYS_CLIENT_SECRET": "simulator-secret",
         "GENESYS_API_URL": target,
@@ -93,16 +121,24 @@ def gateway(folder: Path, target: str, **settings: str) -> Iterator[tuple[Runnin
         "PASSFERRY_KEY_FILE": str(folder / "keys" / "ring"),
         "PASSFERRY_LOG_FORMAT": "json",
     } | settings
-    command = ["-m", "passferry", "serve", "--listen", "127.0.0.1:0"]
-    with program(command, environment, folder / "gateway.log") as running:
-        added = subprocess.run(
-            [sys.executable, "-m", "passferry", "access", "add", "bench", "--json"],
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        yield running, json.loads(added.stdout)["apiKey"]
+
+
+@contextlib.contextmanager
+def gateway(
+    folder: Path, target: str, runner: Sequence[str] = PASSFERRY, **settings: str
+) -> Iterator[Gateway]:
+    """`passferry serve` on the state in ``folder``, new if there is none. ``runner``: what is `passferry`."""
+    given = environment(folder, target, **settings)
+    command = [*runner, "serve", "--listen", "127.0.0.1:0"]
+    with program(command, given, folder / "gateway.log") as running:
+        keys = [_key(given, "bench", "source"), _key(given, "operator", "operator")]
+        yield Gateway(running.process, running.url, *keys)
+
+
+def _key(given: dict[str, str], name: str, role: str) -> str:
+    command = [sys.executable, "-m", "passferry", "access", "add", name, "--role", role, "--json"]
+    added = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=True)
+    return str(json.loads(added.stdout)["apiKey"])
 
 
 @contextlib.contextmanager
@@ -113,14 +149,32 @@ def echo(folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def standin(folder: Path) -> Iterator[Running]:
+    """The light target of ``bench/standin.py``."""
+    with program([str(Path(__file__).parent / "standin.py")], {}, folder / "standin.log") as running:
+        yield running
+
+
+@contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """A folder that goes away."""
     with tempfile.TemporaryDirectory(prefix="passferry-bench-") as made:
         yield Path(made)
 
 
-def get_json(url: str) -> dict[str, object]:
+def get_json(url: str) -> Any:
     """What a loopback URL answers."""
-    with urlopen(Request(url), timeout=10) as answer:
-        found: dict[str, object] = json.loads(answer.read())
-    return found
+    with urlopen(Request(url), timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def count(target: Running, name: str) -> int:
+    """One of the simulator's counts."""
+    return int(get_json(f"{target.url}/simulator/stats")[name])
+
+
+def users(target: Running) -> list[str]:
+    """Ids of the simulator's active users."""
+    found = get_json(f"{target.url}/simulator/users")
+    listed = found["users"] if isinstance(found, dict) else found
+    return [user["id"] for user in listed if user["active"]]

@@ -1,0 +1,58 @@
+"""Applied changes a second with the verifier on, against argon2-cffi alone, where the quota is no limit."""
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from argon2.low_level import Type, hash_secret_raw
+
+import programs
+from drains import UNHURRIED, drain
+from figures import Asked, Row, at_least, spread
+from passferry.adapters.hashing import NICENESS, RECOMMENDED
+
+USERS, CHANGES = 1000, 60
+
+
+def rows(asked: Asked) -> list[Row]:
+    """A gateway that delivers and hashes, and the library called from two threads, in turns."""
+    ratios, rates = [], []
+    with (
+        programs.folder() as folder,
+        programs.simulator(folder, "--users", str(USERS), "--rate", "10000000") as target,
+        programs.gateway(folder, target.url, **UNHURRIED) as gateway,
+    ):
+        users = programs.users(target)[: asked.scaled(CHANGES)]
+        for number in range(asked.rounds + 1):
+            bare = _bare(len(users))
+            ours = drain(gateway, target, users, str(number)).seconds
+            if number:  # the first round warms up
+                ratios.append(bare / ours)
+                rates.append(len(users) / ours)
+    note = f"; {spread(rates, '/s')}"
+    what = "applied changes/s with the verifier on, against argon2-cffi alone at the same low priority"
+    return [at_least(what, ratios, 0.95, note=note)]
+
+
+def _bare(count: int) -> float:
+    def one(number: int) -> None:
+        hash_secret_raw(
+            f"N3w-Passw0rd!{number}".encode(),
+            os.urandom(16),
+            time_cost=RECOMMENDED.passes,
+            memory_cost=RECOMMENDED.memory,
+            parallelism=RECOMMENDED.lanes,
+            hash_len=32,
+            type=Type.ID,
+        )
+
+    # At the priority that ours give themselves: what is compared is the library called with and without us.
+    with ThreadPoolExecutor(2, initializer=_as_low_as_ours) as pool:
+        started = time.perf_counter()
+        list(pool.map(one, range(count)))
+        return time.perf_counter() - started
+
+
+def _as_low_as_ours() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
