@@ -49,8 +49,8 @@ format: $(READY)      ## format, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(READY)       ## what it does a second, and how fast
-	@$(BIN)/python bench/run.py $(ARGS)
+bench: $(READY)       ## every figure, and a dated record of them in docs/benchmarks
+	@$(BIN)/python bench/run.py $(or $(ARGS),--record docs/benchmarks)
 
 wheel: $(READY)       ## dist/*.whl
 	@rm -rf dist

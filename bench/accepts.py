@@ -10,12 +10,14 @@ from figures import Asked, Row, at_least, spread
 ACCEPTS, CALLERS = 2000, 32
 
 
-def rows(asked: Asked) -> list[Row]:
-    """On both databases."""
-    return [
-        _row(databases.SQLITE, 0.2, asked),
-        _row(databases.POSTGRESQL, 0.1, asked),
-    ]
+def on_sqlite(asked: Asked) -> list[Row]:
+    """The embedded database."""
+    return [_row(databases.SQLITE, 0.2, asked)]
+
+
+def on_postgresql(asked: Asked) -> list[Row]:
+    """On the same machine, with its syncs."""
+    return [_row(databases.POSTGRESQL, 0.1, asked)]
 
 
 def _row(kind: str, bound: float, asked: Asked) -> Row:

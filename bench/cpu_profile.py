@@ -4,6 +4,7 @@ python bench/cpu_profile.py accept|deliver [--changes 2000]
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> None:
             programs.gateway(folder, target.url, SAMPLED, **settings) as gateway,
         ):
             users = programs.users(target)[: chosen.changes]
+            gateway.process.send_signal(signal.SIGUSR2)  # its start is not what is asked for
             before = gateway.cpu_seconds()
             done = drain(gateway, target, users, "profile", deliver=chosen.what == "deliver")
             accepting = gateway.cpu_seconds() - before - done.cpu

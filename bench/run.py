@@ -28,7 +28,8 @@ from figures import Asked, Row, table
 
 SUBJECTS: dict[str, Callable[[Asked], list[Row]]] = {
     "starts": starts.rows,
-    "accepts": accepts.rows,
+    "accepts": accepts.on_sqlite,
+    "accepts-postgresql": accepts.on_postgresql,
     "cpu": delivery_cpu.rows,
     "hashes": hashes.rows,
     "idle": idle.rows,

@@ -4,7 +4,7 @@
 
 A timer of processor time interrupts the main thread; every thread's time since the last look is charged to
 where it then stands. Threads that wait cost nothing and are charged nothing. The sampler itself costs a few
-percent.
+percent. SIGUSR2 makes it forget what it saw so far.
 """
 
 import atexit
@@ -40,6 +40,11 @@ class Sampler:
                 self.by_package[_package(inner)] += spent  # type: ignore[assignment]
                 self.by_function[_function(inner)] += spent  # type: ignore[assignment]
 
+    def forget(self, *_: object) -> None:
+        """Start anew: what was before is not of interest."""
+        self.by_package.clear()
+        self.by_function.clear()
+
     def report(self) -> None:
         """Print both views."""
         for title, counted in (("package", self.by_package), ("function of ours", self.by_function)):
@@ -74,5 +79,6 @@ if __name__ == "__main__":
     sampler = Sampler()
     atexit.register(sampler.report)
     signal.signal(signal.SIGPROF, sampler)
+    signal.signal(signal.SIGUSR2, sampler.forget)
     signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
     main()
