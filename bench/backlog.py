@@ -12,11 +12,11 @@ from unittest.mock import patch
 from sqlalchemy import Connection, Table, Text, cast, insert, literal, select, update
 
 from passferry.adapters import schema
-from passferry.bootstrap import Stores, open_stores
 from passferry.config import load_settings
 from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
 from passferry.ports import Binding
+from passferry.state import Stores, open_stores
 
 CHANGES_OF_A_USER = 20
 AUDIT_RECORDS = ("accepted", "attempt", "outcome")

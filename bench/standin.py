@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 from collections import Counter
+from typing import cast
 
 import uvloop
 
@@ -32,8 +33,7 @@ class Target(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is complete."""

@@ -90,6 +90,7 @@ async def provider() -> AsyncIterator[Provider]:
     app = Application(storage, load_default_provider())
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # whoever connects before the server runs waits for it
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))

@@ -65,7 +65,9 @@ class World:
         self.clock = VirtualClock(asyncio.get_running_loop())
         faults = {fault.value: 0.0 for fault in Fault} | dict(plan.faults)
         switches = SimulatorSettings().changed({"faults": faults, **plan.switches})
-        self.simulator = Simulator(switches, clock=self.clock.now, seed=plan.seed, users=max(40, 2 * plan.users))
+        self.simulator = Simulator(
+            switches, clock=self.clock.now, seed=plan.seed, users=max(40, 2 * plan.users)
+        )
         sealer = RingSealer(generate(0.0, self.random.randbytes), self.random.randbytes)
         database = SqliteDatabase(None, audit_key(sealer), inline=True)
         prepare(database)
