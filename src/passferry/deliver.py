@@ -4,7 +4,7 @@ This is whose turn it is, and when; what is done for one change is in ``attempt`
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -19,6 +19,8 @@ log = structlog.get_logger("passferry.deliver")
 CONCURRENCY = 64
 """Users of one org that are worked on at a time; a slow target needs many to use its quota."""
 LOOK_AFTER_EVERY = 30.0
+GATHER = 0.05
+"""Seconds for which a busy org gathers what ends, so that it looks once for what is due instead of them."""
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
@@ -110,34 +112,31 @@ class Delivery:
         t = self._t
         t.notices.owner(self.org).clear()
         now, mono = t.clock.now(), t.clock.monotonic()
-        found_out = self._attempts.found_out
-        state = await t.store.org_state(self.org)
-        if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
-            self.health.told(state.paused, mono)
-        if self._blocked_until > 0.0 and state.blocked_until == 0.0:
-            t.gate.resume()  # an operator resumed the org from another process
-        self._blocked_until = state.blocked_until
         await self._look_after(now, mono)
-        await self._start_due(now, mono)
-        self._wake_in = await self._until_next(now)
+        found_out = self._attempts.found_out
+        busy = [change.id for change in self._tasks.values()]
+        due = await t.store.due(self.org, now, CONCURRENCY + len(busy), busy)
+        if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
+            self.health.told(due.state.paused, mono)
+        if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
+            t.gate.resume()  # an operator resumed the org from another process
+        self._blocked_until = due.state.blocked_until
+        self._start_some(due.changes, mono)
+        self._wake_in = self._until_next(due.next_at, now)
 
-    async def _until_next(self, now: float) -> float | None:
+    def _until_next(self, next_at: float | None, now: float) -> float | None:
         """Seconds until a change becomes due or may be sent again; None when nothing is known to."""
-        due = await self._t.store.next_due(self.org, now)
         held_up = self.held_up()
-        times = [] if due is None else [max(0.0, due - now)]
+        times = [] if next_at is None else [max(0.0, next_at - now)]
         if 0 < held_up < float("inf"):
             times.append(held_up)
         return min(times, default=None)
 
-    async def _start_due(self, now: float, mono: float) -> None:
-        t = self._t
+    def _start_some(self, due: Sequence[Change], mono: float) -> None:
         room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
         if room <= 0:
             return
         users = {change.user.key for change in self._tasks.values()}
-        busy = [change.id for change in self._tasks.values()]
-        due = await t.store.due(self.org, now, CONCURRENCY + len(busy), busy)
         for change in self.health.choose(due):
             if room <= 0:
                 break
@@ -181,6 +180,8 @@ class Delivery:
             await asyncio.wait({news, stopping}, timeout=self._wake_in, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
+        if len(self._tasks) >= CONCURRENCY // 2:
+            await asyncio.sleep(GATHER)
 
     async def _finish(self) -> None:
         self._t.gate.close()

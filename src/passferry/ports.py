@@ -177,6 +177,15 @@ class OrgState:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """An org at one moment."""
+
+    state: OrgState
+    changes: Sequence[Change]
+    next_at: float | None  # when another live change becomes due; epoch seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """What was last brought to a resolved user."""
 
@@ -209,8 +218,8 @@ class DeliveryStore(Protocol):
     async def take(self, org: str) -> OrgState:
         """Begin to deliver: an earlier owner begins no write any more. Raises ``NotOwner``."""
 
-    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
-        """Due changes, people before bulk, longest waiting first, without the ids in ``busy``."""
+    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> Due:
+        """How the org stands, and what is due: people before bulk, longest waiting first, not ``busy``."""
 
     async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
         """Write down who the user is (once), supersede older changes of the same resolved user."""
@@ -265,9 +274,6 @@ class DeliveryStore(Protocol):
 
     async def wake(self, org: str, code: str, now: float) -> int:
         """Make due at once what is pending with the error ``code``; how many."""
-
-    async def next_due(self, org: str, now: float) -> float | None:
-        """The next time after ``now`` at which a live change becomes due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,9 @@ def test_a_newer_change_erases_one_that_is_being_sent(bench: Bench, applied: boo
         assert ended.state is (State.APPLIED if applied else State.SUPERSEDED)
         assert (ended.superseded_by, ended.sealed, ended.next_attempt_at) == (new.id, None, None)
         assert (await bench.get(new.id)).state is State.PENDING
-        assert [change.id for change in await bench.delivery.due("default", NOW, 10, [])] == [new.id]
+        assert [change.id for change in (await bench.delivery.due("default", NOW, 10, [])).changes] == [
+            new.id
+        ]
 
     run(body)
 

@@ -28,7 +28,7 @@ REFUSED = Next(State.REFUSED, error=Failure("password.reused", "The new password
 
 async def due(bench: Bench, busy: tuple[str, ...] = (), limit: int = 100) -> list[str]:
     """Ids of what is due now."""
-    return [change.id for change in await bench.delivery.due("default", bench.now, limit, busy)]
+    return [change.id for change in (await bench.delivery.due("default", bench.now, limit, busy)).changes]
 
 
 # --- whose turn it is ------------------------------------------------------------------------
@@ -51,10 +51,10 @@ def test_people_go_before_bulk_and_who_waits_longest_goes_first(bench: Bench) ->
         assert await due(bench, busy=(early.id,)) == [late.id, bulk.id]
         await bench.delivery.settle(late, THROTTLED, Next(State.PENDING, bench.now + 60, False), bench.now)
         assert await due(bench) == [early.id, bulk.id]
-        assert await bench.delivery.next_due("default", bench.now) == bench.now + 60
+        assert (await bench.delivery.due("default", bench.now, 1, [])).next_at == bench.now + 60
         bench.now += 60
         assert await due(bench) == [early.id, late.id, bulk.id]
-        assert await bench.delivery.next_due("default", bench.now) is None
+        assert (await bench.delivery.due("default", bench.now, 1, [])).next_at is None
 
     run(body)
 
@@ -545,9 +545,9 @@ def test_few_and_many_due_changes_come_in_the_same_order(
         for number in range(6):
             bench.now += 1
             await bench.accepted(f"user{number}@example.com", bulk=number < 2)
-        few = await bench.delivery.due("default", bench.now, 5, [])
+        few = (await bench.delivery.due("default", bench.now, 5, [])).changes
         monkeypatch.setattr(store_deliver, "FEW", 0)
-        many = await bench.delivery.due("default", bench.now, 5, [])
+        many = (await bench.delivery.due("default", bench.now, 5, [])).changes
         assert [one.user.value[4] for one in few] == list("23450")
         assert many == few
 
@@ -610,7 +610,7 @@ def test_what_waits_with_a_code_is_woken_and_nothing_else(bench: Bench) -> None:
         assert await bench.delivery.wake("default", "dry.run", bench.now) == 1
         assert await due(bench) == [dry.id]
         assert await bench.delivery.wake("default", "user.unknown", bench.now) == 0
-        assert await bench.delivery.due("other", bench.now, 10, ()) == []
+        assert (await bench.delivery.due("other", bench.now, 10, ())).changes == []
 
     run(body)
 

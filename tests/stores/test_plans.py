@@ -52,7 +52,7 @@ async def _prune(bench: Bench) -> None:
     ("ask", "index"),
     [
         (lambda b: b.delivery.expire("default", NOW), "changes_expiring (org=? AND expires_at<?)"),
-        (lambda b: b.delivery.next_due("default", NOW), "changes_due (org=? AND next_attempt_at>?)"),
+        (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at>?)"),
         (lambda b: b.accepts.backlog("default", 9), "(org=?)"),
         (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at<?)"),
         (lambda b: b.lookup.changes(user=UUID), "changes_user (org=? AND user_key=?)"),

@@ -4,10 +4,11 @@ Every write transaction of an org locks the org's row first. So the transactions
 PostgreSQL, as all are on SQLite, and no two of them can wait for each other.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Row, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from passferry.adapters import schema
@@ -90,13 +91,17 @@ def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]])
 
 def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert ``rows``, or update those whose primary key exists."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, tuple(rows[0])), rows)
+
+
+@functools.cache  # building a statement costs more than running it
+def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     keys = [column.name for column in table.primary_key]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    found: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changed)
+    return found
 
 
 _LOCK_ORG = select(schema.orgs).where(schema.orgs.c.name == bindparam("org")).with_for_update()
@@ -109,6 +114,7 @@ _LOCK_ORG_OF_CHANGE = (
     .with_for_update()
 )
 _LOCK_ORGS = select(schema.orgs.c.name).order_by(schema.orgs.c.name).with_for_update()
+_ADD_RECORDS = insert(schema.audit)
 _SET_HEAD = (
     update(schema.orgs)
     .where(schema.orgs.c.name == bindparam("org"))
@@ -161,7 +167,7 @@ class Chain:
     def close(self) -> None:
         """Write the records and the new head."""
         if self._rows:
-            self._connection.execute(insert(schema.audit), self._rows)
+            self._connection.execute(_ADD_RECORDS, self._rows)
             values = {"org": self.org, "seq": self._head.seq, "mac": self._head.mac}
             self._connection.execute(_SET_HEAD, values)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, upsert
@@ -59,6 +59,26 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
         connection.execute(_UPDATE, rows)
 
 
+# Statements are built once: building one costs more than running it.
+_CHANGES, _REFERENCES, _KEYS = schema.changes, schema.users, schema.idempotency
+_SOME_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
+_USERS = select(_REFERENCES).where(_REFERENCES.c.org == bindparam("org"), _REFERENCES.c.key.in_(_SOME_KEYS))
+_SAME = select(_REFERENCES).where(
+    _REFERENCES.c.org == bindparam("org"),
+    _REFERENCES.c.resolved_id.in_(bindparam("resolved", expanding=True)),
+)
+_LIVE = (
+    select(_CHANGES)
+    .where(_CHANGES.c.org == bindparam("org"), _CHANGES.c.user_key.in_(_SOME_KEYS), _CHANGES.c.live)
+    .where(_CHANGES.c.superseded_by.is_(None))
+    .order_by(_CHANGES.c.seq)
+)
+_REMEMBERED = (
+    select(_KEYS, _CHANGES.c.live)
+    .outerjoin(_CHANGES, _CHANGES.c.id == _KEYS.c.change_id)
+    .where(_KEYS.c.org == bindparam("org"), _KEYS.c.key.in_(_SOME_KEYS))
+)
+_INSERT = insert(_CHANGES)
 _UPDATE = (
     update(schema.changes)
     .where(schema.changes.c.id == bindparam("b_id"))
@@ -114,9 +134,7 @@ class _Page:
 
     def write(self) -> None:
         if self._new:
-            self._connection.execute(
-                insert(schema.changes), [row_of(change) for change in self._new.values()]
-            )
+            self._connection.execute(_INSERT, [row_of(change) for change in self._new.values()])
         write_changes(self._connection, self._changed.values())
         rows = [
             {
@@ -201,37 +219,23 @@ class _Page:
         )
 
     def _read_users(self, keys: set[str]) -> dict[str, _User]:
-        table = schema.users
-        named = select(table).where(table.c.org == self._org, table.c.key.in_(keys))
-        rows = list(self._connection.execute(named))
+        rows = list(self._connection.execute(_USERS, {"org": self._org, "keys": sorted(keys)}))
         resolved = {row.resolved_id for row in rows if row.resolved_id is not None}
         if resolved:
-            same = select(table).where(table.c.org == self._org, table.c.resolved_id.in_(resolved))
-            rows += list(self._connection.execute(same))
+            rows += list(self._connection.execute(_SAME, {"org": self._org, "resolved": sorted(resolved)}))
         return {
             row.key: _User(UserRow(row.newest_seq, row.newest_at, row.newest_source), row.resolved_id)
             for row in rows
         }
 
     def _read_live(self, keys: set[str]) -> dict[str, Change]:
-        table = schema.changes
-        query = (
-            select(table)
-            .where(table.c.org == self._org, table.c.user_key.in_(keys), table.c.live)
-            .where(table.c.superseded_by.is_(None))
-            .order_by(table.c.seq)
-        )
-        return {row.user_key: change_of(row) for row in self._connection.execute(query)}
+        values = {"org": self._org, "keys": sorted(keys)}
+        return {row.user_key: change_of(row) for row in self._connection.execute(_LIVE, values)}
 
     def _read_remembered(self, keys: set[str], now: float) -> dict[tuple[str, str | None], Remembered]:
-        table, changes = schema.idempotency, schema.changes
-        query = (
-            select(table, changes.c.live)
-            .outerjoin(changes, changes.c.id == table.c.change_id)
-            .where(table.c.org == self._org, table.c.key.in_(keys))
-        )
+        values = {"org": self._org, "keys": sorted(keys)}
         return {
             (row.source, row.key): Remembered(row.body_mac, row.change_id)
-            for row in self._connection.execute(query)
+            for row in self._connection.execute(_REMEMBERED, values)
             if row.live or row.created_at > now - KEPT
         }

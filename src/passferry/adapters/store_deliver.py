@@ -14,7 +14,7 @@ from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import AFTER, Kind, Next, Outcome
-from passferry.ports import Delivered, NotOwner, OrgState, Standing
+from passferry.ports import Delivered, Due, NotOwner, OrgState, Standing
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
 ACTOR = "delivery"
@@ -25,6 +25,26 @@ _ORG = select(ORGS).where(ORGS.c.name == bindparam("org"))
 _CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
 _ACCOUNT = select(ACCOUNTS).where(
     ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
+)
+_ADD_ACCOUNT = (
+    insert(ACCOUNTS)
+    .values(org=bindparam("org"), resolved_id=bindparam("resolved"), newest_seq=0)
+    .returning(ACCOUNTS)
+)
+_SET_ACCOUNT = (
+    update(ACCOUNTS)
+    .where(ACCOUNTS.c.org == bindparam("b_org"), ACCOUNTS.c.resolved_id == bindparam("b_resolved_id"))
+    .values(
+        {c.name: bindparam(f"b_{c.name}") for c in ACCOUNTS.columns if c.name not in ("org", "resolved_id")}
+    )
+)
+_RESOLVE_CHANGE = (
+    update(CHANGES).where(CHANGES.c.id == bindparam("b_id")).values(resolved_id=bindparam("b_resolved"))
+)
+_RESOLVE_USER = (
+    update(USERS)
+    .where(USERS.c.org == bindparam("b_org"), USERS.c.key == bindparam("b_key"))
+    .values(resolved_id=bindparam("b_resolved"))
 )
 _WAITING = select(CHANGES).where(
     CHANGES.c.org == bindparam("org"),
@@ -106,19 +126,18 @@ class SqlDeliveryStore:
         )
         return await self._database.run(lambda c: _requests(list(c.execute(query))))
 
-    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> list[Change]:
+    async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> Due:
         """See the port."""
         values = {"org": org, "now": now, "busy": list(busy), "most": limit}
 
-        def work(c: Connection) -> list[Change]:
+        def work(c: Connection) -> Due:
+            state = c.execute(_ORG, {"org": org}).one()
             few = c.execute(_ARE_FEW, {"org": org, "now": now}).scalar_one() < FEW
-            return [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
+            changes = [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
+            next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
+            return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
 
         return await self._database.run(work)
-
-    async def next_due(self, org: str, now: float) -> float | None:
-        """See the port."""
-        return await self._database.run(lambda c: c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar())
 
     async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
         """See the port."""
@@ -130,12 +149,9 @@ class SqlDeliveryStore:
                 return Standing(None, None, None)
             if change.resolved_id is None:
                 change = replace(change, resolved_id=resolved_id)
-                c.execute(update(CHANGES).where(CHANGES.c.id == change_id).values(resolved_id=resolved_id))
-                c.execute(
-                    update(USERS)
-                    .where(USERS.c.org == change.org, USERS.c.key == change.user.key)
-                    .values(resolved_id=resolved_id)
-                )
+                c.execute(_RESOLVE_CHANGE, {"b_id": change_id, "b_resolved": resolved_id})
+                values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
+                c.execute(_RESOLVE_USER, values)
             account = _account(c, change.org, change.resolved_id or resolved_id)
             if _settle_order(c, chain, change, account, now):
                 return Standing(None, None, None)
@@ -169,11 +185,7 @@ class SqlDeliveryStore:
                 doubt=change.doubt or Doubt(now, version, attempt),
             )
             write_changes(c, [begun])
-            c.execute(
-                update(ACCOUNTS)
-                .where(ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id)
-                .values(intent_change=change.id, intent_at=now, newest_seq=change.seq)
-            )
+            _set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=change.seq)
             chain.add(
                 Record(
                     "attempt",
@@ -387,11 +399,13 @@ def _of_user(c: Connection, change: Change) -> list[Change]:
 
 def _account(c: Connection, org: str, resolved_id: str) -> Row[Any]:
     values = {"org": org, "resolved": resolved_id}
-    row = c.execute(_ACCOUNT, values).one_or_none()
-    if row is None:
-        c.execute(insert(ACCOUNTS).values(org=org, resolved_id=resolved_id, newest_seq=0))
-        row = c.execute(_ACCOUNT, values).one()
-    return row
+    return c.execute(_ACCOUNT, values).one_or_none() or c.execute(_ADD_ACCOUNT, values).one()
+
+
+def _set_account(c: Connection, account: Row[Any], **changed: Any) -> None:
+    """Write ``changed`` columns of ``account``, and the others as they are: one statement for all cases."""
+    values = {f"b_{name}": value for name, value in account._mapping.items()}
+    c.execute(_SET_ACCOUNT, values | {f"b_{name}": value for name, value in changed.items()})
 
 
 def _delivered(account: Row[Any]) -> Delivered | None:
@@ -414,10 +428,7 @@ def _recovered(c: Connection, change: Change, now: float, block: float) -> Chang
     account = _account(c, change.org, change.resolved_id)
     at = account.intent_at or now
     if _moves_nothing(account):
-        mine = update(ACCOUNTS).where(
-            ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id
-        )
-        c.execute(mine.values(delivered_version=None))
+        _set_account(c, account, delivered_version=None)
     return replace(
         change,
         state=State.PENDING,
@@ -515,8 +526,4 @@ def _note_account(
             "verifier_key": key_id_of(verifier),
         }
     if values:
-        c.execute(
-            update(ACCOUNTS)
-            .where(ACCOUNTS.c.org == change.org, ACCOUNTS.c.resolved_id == change.resolved_id)
-            .values(values)
-        )
+        _set_account(c, account, **values)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, or_, select, union_all, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, lock_orgs, required_key
@@ -27,6 +27,9 @@ def needed_keys(c: Connection) -> set[str]:
     return {key_id for key_id in found if key_id}
 
 
+_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
+
+
 class SqlLookupStore:
     """The port ``LookupStore``."""
 
@@ -37,7 +40,7 @@ class SqlLookupStore:
         """See the port."""
 
         def work(c: Connection) -> Change | None:
-            row = c.execute(select(CHANGES).where(CHANGES.c.id == change_id)).one_or_none()
+            row = c.execute(_CHANGE, {"id": change_id}).one_or_none()
             return change_of(row) if row is not None else None
 
         return await self._database.run(work)
