@@ -1,11 +1,13 @@
 """Transactions on SQLite, and what a failing disk means.
 
 Every transaction is one plain function over a connection, run in the one thread that owns the connection:
-one hop a transaction, whatever the number of its statements.
+one hop a transaction, whatever the number of its statements. Those that wait for the thread are committed
+together: a commit is a sync of the disk, and costs more than what it commits.
 """
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +24,8 @@ from passferry.ports import StoreBusy, StoreFull, StoreLost
 T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
+TOGETHER = 64
+"""Transactions that share a commit at most."""
 CHECKPOINT_BUSY_MS = 250
 
 
@@ -37,6 +41,7 @@ class SqliteDatabase(Database):
         self._engine = _engine(path)
         self._reader = _reader(path) if path is not None else None
         self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._waiting: deque[_Piece] = deque()
         self._closed = False
 
     @property
@@ -48,7 +53,37 @@ class SqliteDatabase(Database):
         """See the protocol."""
         if self._thread is None:
             return self._transact(work)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        piece = _Piece(work, asyncio.get_running_loop())
+        self._waiting.append(piece)
+        self._thread.submit(self._take_all)
+        # Who goes away does not take the others' commit with it.
+        result: T = await asyncio.shield(piece.future)
+        return result
+
+    def _take_all(self) -> None:
+        """Commit together whatever waits; the turns that others asked for find nothing left to do."""
+        pieces = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+        if len(pieces) > 1 and self._together(pieces):
+            return
+        for piece in pieces:
+            try:
+                piece.give(self._transact(piece.work))
+            except BaseException as error:  # noqa: BLE001  # its caller gets it
+                piece.fail(error)
+
+    def _together(self, pieces: "list[_Piece]") -> bool:
+        """Whether all were done in one transaction; else nothing of it is there, and each is done alone."""
+        try:
+            results = self._transact(lambda connection: [piece.work(connection) for piece in pieces])
+        except (StoreFull, StoreLost) as error:
+            for piece in pieces:
+                piece.fail(error)
+        except BaseException:  # noqa: BLE001  # it is found out alone whose error it is
+            return False
+        else:
+            for piece, result in zip(pieces, results, strict=True):
+                piece.give(result)
+        return True
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
@@ -119,6 +154,27 @@ class SqliteDatabase(Database):
             if self._thread is not None:
                 self._thread.shutdown(wait=True)
             self._engine.dispose()
+
+
+class _Piece:
+    """A transaction that waits for its turn, and its caller."""
+
+    __slots__ = ("_loop", "future", "work")
+
+    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work, self._loop = work, loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+    def give(self, result: Any) -> None:
+        self._loop.call_soon_threadsafe(self._settle, self.future.set_result, result)
+
+    def fail(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._settle, self.future.set_exception, error)
+
+    def _settle(self, settle: Callable[[Any], None], value: Any) -> None:
+        if not self.future.done():
+            settle(value)
+            self.future.exception()  # seen, even if its caller has gone
 
 
 def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
