@@ -80,6 +80,13 @@ def test_no_question_reads_a_whole_table(bench: Bench, ask: Ask, index: str) -> 
     assert any(index in line for line in found), found
 
 
+def test_other_changes_of_a_user_are_found_without_a_look_at_all_that_wait(bench: Bench) -> None:
+    """Which are many, and unresolved, after a burst."""
+    change = run(bench.accepted)
+    found = plans(bench, lambda b: b.delivery.resolve(change.id, UUID, NOW))
+    assert any("changes_user (org=? AND user_key=?)" in line for line in found), found
+
+
 def test_the_first_of_many_due_changes_are_found_in_their_order(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,9 +77,12 @@ _OF_RESOLVED = select(CHANGES).where(
 )
 _OF_USER = union_all(
     _OF_RESOLVED.where(CHANGES.c.resolved_id == bindparam("resolved")),
-    _OF_RESOLVED.where(CHANGES.c.user_key == bindparam("key"), CHANGES.c.resolved_id.is_(None)),
+    _OF_RESOLVED.where(
+        CHANGES.c.user_key == bindparam("key"), func.coalesce(CHANGES.c.resolved_id, "") == ""
+    ),
 )
-"""Both halves have an index of their own; an OR of them scans every live change."""
+"""Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
+second: it would choose the index of the first, and meet every change that is not resolved yet."""
 
 
 class SqlDeliveryStore:
