@@ -11,7 +11,7 @@ import structlog
 from passferry.attempt import DRY_RUN, Attempts, Tools
 from passferry.domain.change import Change
 from passferry.gate import PacedGate
-from passferry.org_health import OrgHealth
+from passferry.org_health import OPERATOR, OrgHealth
 from passferry.ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
@@ -20,7 +20,8 @@ CONCURRENCY = 64
 """Users of one org that are worked on at a time; a slow target needs many to use its quota."""
 LOOK_AFTER_EVERY = 30.0
 GATHER = 0.05
-"""Seconds for which a busy org gathers what ends, so that it looks once for what is due instead of them."""
+"""Seconds between two looks for what is due: what ends or is accepted meanwhile shares one. A first one waits
+for nothing."""
 RECENT = 62.0
 """Seconds of requests that a new owner takes into account: the target's window and a margin."""
 
@@ -32,7 +33,7 @@ class Delivery:
         self.org = org
         self._t = tools
         self._tasks: dict[asyncio.Task[None], Change] = {}
-        self._looked_after_at = float("-inf")
+        self._looked_at = self._looked_after_at = float("-inf")
         self._blocked_until = 0.0
         self._wake_in: float | None = None  # seconds
         self.health = OrgHealth()
@@ -111,13 +112,17 @@ class Delivery:
     async def _round(self) -> None:
         t = self._t
         t.notices.owner(self.org).clear()
-        now, mono = t.clock.now(), t.clock.monotonic()
+        now = t.clock.now()
+        self._looked_at = mono = t.clock.monotonic()
         await self._look_after(now, mono)
         found_out = self._attempts.found_out
         busy = [change.id for change in self._tasks.values()]
-        due = await t.store.due(self.org, now, CONCURRENCY + len(busy), busy)
+        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy)
+        due = await t.store.due(self.org, now, room and CONCURRENCY, busy)
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
+        if not room and self.health.paused != OPERATOR and len(busy) < CONCURRENCY:
+            t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
         self._blocked_until = due.state.blocked_until
@@ -180,8 +185,9 @@ class Delivery:
             await asyncio.wait({news, stopping}, timeout=self._wake_in, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
-        if len(self._tasks) >= CONCURRENCY // 2:
-            await asyncio.sleep(GATHER)
+        since = self._t.clock.monotonic() - self._looked_at
+        if since < GATHER and not stopping.done():
+            await asyncio.sleep(GATHER - since)
 
     async def _finish(self) -> None:
         self._t.gate.close()

@@ -135,8 +135,7 @@ class SqlDeliveryStore:
 
         def work(c: Connection) -> Due:
             state = c.execute(_ORG, {"org": org}).one()
-            few = c.execute(_ARE_FEW, {"org": org, "now": now}).scalar_one() < FEW
-            changes = [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
+            changes = _due(c, values) if limit else []
             next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
             return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
 
@@ -351,6 +350,11 @@ def _settle_order(c: Connection, chain: Chain, change: Change, account: Row[Any]
     write_changes(c, gone)
     chain.close()
     return bool(gone) and gone[0].id == change.id
+
+
+def _due(c: Connection, values: dict[str, Any]) -> list[Change]:
+    few = c.execute(_ARE_FEW, {"org": values["org"], "now": values["now"]}).scalar_one() < FEW
+    return [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
 
 
 def _requests(rows: Sequence[Row[Any]]) -> list[float]:
