@@ -22,7 +22,7 @@ from passferry.simulator import Settings
 
 from .ground import CHOICES, SQLITE, Ground, Ledger
 from .harness import ENDED, NO_ANSWER, Answer, Client, Home, Running, StandIn, call
-from .promises import Sent, altered, broken, repeats_shown
+from .promises import PROFILE, Breach, Sent, Shown, altered, broken
 
 LATENCY = 0.15
 """Seconds of the target's answers: what comes while an answer is awaited does so in every run."""
@@ -32,7 +32,7 @@ SETTINGS = {
     "PASSFERRY_ORGS_DEFAULT_RATE": "100000",
 }
 PATIENCE = 60.0
-NEVER = "never"
+NEVER, FAILED = "never", "run failed"
 TRACE = "trace"
 AFTERWARDS = 0.3
 """Seconds for the steps that follow the last outcome."""
@@ -102,8 +102,7 @@ class Caller:
         """The next change of ``user``."""
         user_id, name = user
         turn = self._turns[user_id] = self._turns.get(user_id, 0) + 1
-        idem = f"{name}-{turn}"
-        sent = Sent(user_id, name if by_name else user_id, turn, f"Crash-{name[:6]}-{turn}-Ab9!", idem)
+        sent = Sent(user_id, name if by_name else user_id, turn, f"Crash-{name[:6]}-{turn}-Ab9!")
         self.again(sent, wait=wait)
         return sent
 
@@ -171,14 +170,22 @@ class Verdict:
     point: str
     died: int = 0
     seconds: float = 0.0
-    shown: str = ""
-    broken: list[str] = field(default_factory=list)
+    shown: Shown = field(default_factory=lambda: Shown(0, 0, 0))
+    breaches: list[Breach] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """For the table."""
-        verdict = "BROKEN: " + "; ".join(self.broken) if self.broken else "kept"
-        return f"{self.point:62} {self.seconds:5.1f} s  {verdict}{'  ' + self.shown if self.shown else ''}"
+        shown = self.shown
+        words = (
+            f"{shown.doubts} answers lost" * bool(shown.doubts),
+            f"{shown.again} tried again" * bool(shown.again),
+            f"{shown.inferred} inferred" * bool(shown.inferred),
+        )
+        verdict = "BROKEN: " + "; ".join(map(str, self.breaches)) if self.breaches else "kept"
+        return (
+            f"{self.point:50} {self.seconds:5.1f} s  {verdict}  {', '.join(w for w in words if w)}".rstrip()
+        )
 
 
 # --- what is played ------------------------------------------------------------------------------
@@ -283,7 +290,7 @@ class Trial:
     def points(self) -> list[str]:
         """The points that a run without a death passes, in order."""
         verdict = self.run(NEVER)
-        assert not verdict.broken, verdict.broken
+        assert not verdict.breaches, verdict.breaches
         until = self._scenario.until
         return verdict.trace[: verdict.trace.index(until)] if until else verdict.trace
 
@@ -291,9 +298,9 @@ class Trial:
         """The verdict of a run that died at ``point``."""
         for _ in range(TRIES):
             verdict = self.run(point)
-            if verdict.broken or verdict.died > len(self._scenario.before):
+            if verdict.breaches or verdict.died > len(self._scenario.before):
                 return verdict
-        verdict.broken = [f"not reached in {TRIES} runs"]
+        verdict.breaches = [Breach(FAILED, f"not reached in {TRIES} runs")]
         return verdict
 
     def run(self, point: str) -> Verdict:
@@ -304,7 +311,7 @@ class Trial:
             try:
                 self._run(Path(folder) / "gateway", point, verdict)
             except Exception as error:  # noqa: BLE001  # a point's failure is a line, and the others go on
-                verdict.broken.append(f"{type(error).__name__} {error}")
+                verdict.breaches.append(Breach(FAILED, f"{type(error).__name__} {error}"))
         verdict.seconds = time.monotonic() - began
         return verdict
 
@@ -327,13 +334,12 @@ class Trial:
             time.sleep(AFTERWARDS)
             gateway.stop()
             ledger = Ledger.of(place)
-            verdict.died, verdict.shown = gateway.died + stage.died, repeats_shown(ledger)
+            verdict.died, verdict.shown = gateway.died + stage.died, Shown.by(ledger)
             verdict.trace = (place.root / TRACE).read_text().splitlines()
-            verdict.broken += broken(target, ledger, caller.accepted)
-            verdict.broken += altered(ledger, place.ring)
-            verdict.broken += [
-                f"the profile of {user} changed" for user in before if target.profile(user) != before[user]
-            ]
+            verdict.breaches += broken(target, ledger, caller.accepted)
+            verdict.breaches += altered(ledger, place.ring)
+            moved = [user for user, text in before.items() if target.profile(user) != text]
+            verdict.breaches += [Breach(PROFILE, user) for user in moved]
 
 
 def verdicts(
@@ -377,7 +383,7 @@ def main() -> int:
         )
         for verdict in found:
             print(verdict.line(), flush=True)
-            done, bad = done + 1, bad + bool(verdict.broken)
+            done, bad = done + 1, bad + bool(verdict.breaches)
     print(f"{asked.database}: {done} points, {bad} broken, {time.monotonic() - began:.0f} s")
     return 1 if bad or not done else 0
 

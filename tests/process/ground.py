@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from .harness import Home, genesys, home
@@ -71,6 +71,12 @@ def _server(database: str) -> Any:
     return import_module("postgres").server()  # late: a run on SQLite needs no PostgreSQL
 
 
+def reader(place: Home) -> Engine:
+    """The way to the database of ``place``, past the product."""
+    url = place.more.get("PASSFERRY_DATABASE_URL", f"sqlite:///{place.state}/passferry.db")
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """What a database says, read past the product."""
@@ -82,9 +88,7 @@ class Ledger:
     @classmethod
     def of(cls, place: Home) -> "Ledger":
         """Read the database of ``place``."""
-        url = place.more.get("PASSFERRY_DATABASE_URL", f"sqlite:///{place.state}/passferry.db")
-        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
-        with engine.connect() as connection:
+        with reader(place).connect() as connection:
             changes = connection.execute(text("SELECT * FROM changes ORDER BY seq")).mappings()
             by_id = {row["id"]: dict(row) for row in changes}
             audit = connection.execute(text("SELECT * FROM audit ORDER BY org, seq")).mappings()

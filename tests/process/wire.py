@@ -1,7 +1,7 @@
 """A network between a gateway and its database that can be cut without either side being told.
 
 A cut holds what is sent and closes nothing: to both sides it looks as if the other were slow, which is how a
-pulled cable, a dropped route or a stalled firewall looks. It is possible to hold answers alone: what was asked
+pulled cable, a dropped route or a stalled firewall looks. Answers alone can be held as well: what was asked
 for is done, and nobody hears of it.
 """
 
