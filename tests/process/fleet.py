@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from sqlalchemy import text
@@ -18,8 +18,15 @@ SERVE = "serve"
 class Fleet:
     """Processes of given commands; callers ask where one of them answers."""
 
-    def __init__(self, place: Home, commands: Sequence[str] = (SERVE,)) -> None:
-        self._place, self._commands = place, list(commands)
+    def __init__(
+        self,
+        place: Home,
+        commands: Sequence[str] = (SERVE,),
+        env: Mapping[int, Mapping[str, str]] | None = None,
+    ) -> None:
+        """``env``: what is other for some of them, by their number."""
+        self._place, self._commands, self._env = place, list(commands), dict(env or {})
+        self.restarts = 0
         self._members: list[Running | None] = [None] * len(self._commands)
         self._urls: dict[int, str] = {}
         self._luck = random.Random(11)
@@ -68,6 +75,14 @@ class Fleet:
                 said.append(f"{command} {number} stopped with {code}")
         return said
 
+    def supervise(self) -> None:
+        """Start again what has ended by itself, as a service manager does."""
+        for number in range(len(self)):
+            if self._member(number).process.poll() is not None:
+                self.restarts += 1
+                with suppress(AssertionError):  # the next look tries again
+                    self.start(number)
+
     def live_changes(self) -> int:
         """How many changes wait or are being sent, as the database says; -1 when it does not say."""
         with suppress(Exception), reader(self._place).connect() as connection:
@@ -82,4 +97,4 @@ class Fleet:
 
     def _spawn(self, which: int) -> Running:
         listen = ("--listen", "127.0.0.1:0") if self._commands[which] == SERVE else ()
-        return self._place.spawn(self._commands[which], *listen, "--json")
+        return self._place.spawn(self._commands[which], *listen, "--json", env=self._env.get(which))

@@ -27,12 +27,13 @@ class Ground:
 
     def __init__(self, root: Path, database: str = SQLITE) -> None:
         """``database`` is one of ``CHOICES``."""
-        self._server: Any = None if database == SQLITE else _server(database)
+        self.server: Any = None if database == SQLITE else _server(database)
         self._counter = itertools.count(1)
         self._prefix = f"passferry_ground_{os.getpid()}_{id(self)}"
         self._root = root / "ground"
+        root.mkdir(parents=True, exist_ok=True)
         with home(self._root, genesys("http://127.0.0.1:9")) as place:
-            if self._server is not None:  # beside which no ring is ever made
+            if self.server is not None:  # beside which no ring is ever made
                 place.key()
                 shutil.rmtree(place.state)
                 place.more = {"PASSFERRY_DATABASE_URL": self._make(self._prefix)}
@@ -44,31 +45,33 @@ class Ground:
         """A gateway's place at ``root``; whatever was started ends with the block."""
         shutil.copytree(self._root, root)
         name = f"{self._prefix}_{next(self._counter)}"
-        if self._server is not None:
+        if self.server is not None:
             more |= {"PASSFERRY_DATABASE_URL": self._make(name, self._prefix)}
         with home(root, target, **more) as place:
             yield place
-        if self._server is not None:
+        if self.server is not None:
             self._drop(name)
 
     def close(self) -> None:
         """Delete what does not lie below its root."""
-        if self._server is not None:
+        if self.server is not None:
             self._drop(self._prefix)
 
     def _make(self, name: str, like: str = "template1") -> str:
-        url = str(self._server.url(name))
-        self._server.execute(f'CREATE DATABASE {name} OWNER "{urlsplit(url).username}" TEMPLATE {like}')
+        url = str(self.server.url(name))
+        self.server.execute(f'CREATE DATABASE {name} OWNER "{urlsplit(url).username}" TEMPLATE {like}')
         return url
 
     def _drop(self, name: str) -> None:
-        self._server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self.server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _server(database: str) -> Any:
+    postgres = import_module("postgres")  # late: a run on SQLite needs no PostgreSQL
     if database != POSTGRESQL:
         os.environ["PASSFERRY_TEST_POSTGRES"] = database
-    return import_module("postgres").server()  # late: a run on SQLite needs no PostgreSQL
+        return postgres.server()
+    return postgres.own_server()
 
 
 def reader(place: Home) -> Engine:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from passferry.simulator.faults import mild
 
 from .fleet import Fleet
 from .ground import CHOICES, SQLITE, Ground, Ledger
-from .harness import NO_ANSWER, Client, StandIn
+from .harness import NO_ANSWER, Client, Home, StandIn
 from .promises import AUDIT, KINDS, PROFILE, UNENDED, Breach, Sent, Shown, altered, broken
 
 KILLS, CHANGES = 50, 200
@@ -80,6 +81,7 @@ class Callers:
         self.accepted: dict[str, Sent] = {}
         self.errors: list[str] = []
         self.resends = 0
+        self.answers: Counter[str] = Counter()  # statuses and codes
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(4)]
         for thread in self.threads:
             thread.start()
@@ -112,6 +114,8 @@ class Callers:
                 self.resends += 1
                 time.sleep(0.3)
                 continue
+            with self._lock:
+                self.answers[f"{answer.status} {answer.json.get('code', '')}".strip()] += 1
             if answer.status in (200, 202):
                 with self._lock:
                     self.accepted[answer.json["changeId"]] = sent
@@ -150,13 +154,8 @@ def run(
         fleet.start()
         callers = Callers(fleet, ground.source, planned, spread=2.6 * kills)
         _kill_often(fleet, figures, kills, luck)
-        _wait_for_ends(fleet, callers)
-        figures.breaches += [Breach(UNENDED, said) for said in [*callers.errors, *fleet.stop()]]
-        checked = place.run("audit", "verify")
-        if checked.code != 0:
-            figures.breaches.append(Breach(AUDIT, checked.text))
-        ledger = Ledger.of(place)
-        figures.breaches += broken(target, ledger, callers.accepted) + altered(ledger, place.ring)
+        wait_for_ends(fleet, callers)
+        ledger, figures.breaches = judged(target, fleet, callers, place)
         moved = [user for user, text in before.items() if target.profile(user) != text]
         figures.breaches += [Breach(PROFILE, user) for user in moved]
         figures.changes, figures.resends = len(callers.accepted), callers.resends
@@ -178,12 +177,23 @@ def _kill_often(fleet: Fleet, figures: Figures, kills: int, luck: random.Random)
         fleet.start(which)
 
 
-def _wait_for_ends(fleet: Fleet, callers: Callers) -> None:
+def wait_for_ends(fleet: Fleet, callers: Callers) -> None:
+    """Until everything was sent, and nothing waits any more."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         time.sleep(0.5)
         if not callers.alive() and not fleet.live_changes():
             return
+
+
+def judged(target: StandIn, fleet: Fleet, callers: Callers, place: Home) -> tuple[Ledger, list[Breach]]:
+    """Stop everything; what the database says then, and which promises were broken."""
+    found = [Breach(UNENDED, said) for said in [*callers.errors, *fleet.stop()]]
+    checked = place.run("audit", "verify")
+    if checked.code != 0:
+        found.append(Breach(AUDIT, checked.text))
+    ledger = Ledger.of(place)
+    return ledger, found + broken(target, ledger, callers.accepted) + altered(ledger, place.ring)
 
 
 COLUMNS = ("seed", "kills", "changes", "resent", "lost answers", "inferred", *KINDS, "seconds")
