@@ -173,7 +173,7 @@ class Figures:
         lines = (
             f"{self.what}, away for {self.away:.0f} s: {self.changes} changes",
             f"  meanwhile: {told or 'nothing was answered'}; {self.resends} requests without an answer",
-            f"  then: first accept after {self.accepted_after:.1f} s, last end after {self.ended_after:.1f} s",
+            f"  then: first accept in {self.accepted_after:.1f} s, last end in {self.ended_after:.1f} s",
             f"  {self.restarts} processes had ended and were started again",
             f"  slowest change {self.slowest:.1f} s, {shown.doubts} answers lost, {shown.inferred} inferred",
             f"  {'; '.join(map(str, self.breaches)) or 'every promise was kept'}",
