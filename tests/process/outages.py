@@ -16,6 +16,7 @@ import argparse
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,17 +24,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from passferry.bootstrap import DATABASE_FILE
 from passferry.simulator import Settings
 
 from .fleet import SERVE, Fleet
 from .ground import CHOICES, POSTGRESQL, SQLITE, Ground
-from .harness import Home, StandIn
+from .harness import Home, StandIn, until
 from .kills import Callers, judged, plan, wait_for_ends
 from .promises import Breach, Shown
 from .wire import Wire
@@ -44,6 +46,7 @@ SETTINGS = {
     "PASSFERRY_VERIFIER": "false",  # the times would be those of the hashes
 }
 LIMITER = Path(__file__).parent / "full_disk"
+FILLER = "filler"
 URL = "PASSFERRY_DATABASE_URL"
 MARGIN = 4.0
 """Seconds of load before and after the outage."""
@@ -74,23 +77,22 @@ def disk(place: Home, ground: Ground, processes: Sequence[str]) -> Iterator[Scen
         place.more = {**place.more, "FULL_DISK": str(flag), "PYTHONPATH": path}
         yield Scene(Fleet(place, processes), flag.touch, flag.unlink)
         return
-    filler = place.state / "filler"
     try:
-        yield Scene(Fleet(place, processes), partial(_fill, filler), filler.unlink)
+        yield Scene(Fleet(place, processes), partial(_fill, place.state), (place.state / FILLER).unlink)
     finally:
         place.end()
         subprocess.run(["umount", "--lazy", str(place.state)], check=True)
 
 
-def _fill(path: Path) -> None:
-    """Leave no byte."""
-    with path.open("wb", buffering=0) as file:
+def _fill(state: Path) -> None:
+    """Leave no byte, nor any room in the write-ahead log, which is written from its start again and again."""
+    with closing(sqlite3.connect(state / DATABASE_FILE, timeout=10)) as other:
+        until(lambda: other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, 10, "an empty log")
+    with (state / FILLER).open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
-            try:
+            with suppress(OSError):
                 while True:
                     file.write(bytes(size))
-            except OSError:
-                continue
 
 
 def database(place: Home, ground: Ground, processes: Sequence[str]) -> Iterator[Scene]:
