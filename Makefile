@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+DATABASE ?= sqlite
 PIPOPTS := install --quiet --quiet --disable-pip-version-check
 
 # A run of all tests means PostgreSQL too: the wheel that brings one is locked with the rest.
@@ -14,7 +15,7 @@ export PASSFERRY_REQUIRE_POSTGRES := 1
 DIGEST := $(shell { cat requirements/dev.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
 READY  := $(VENV)/.ready-$(DIGEST)
 
-.PHONY: help demo test check format bench wheel test-wheel lock clean
+.PHONY: help demo test check format bench crashpoints kills wheel test-wheel lock clean
 help:                 ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -51,6 +52,12 @@ format: $(READY)      ## format, and mend what the linter can
 
 bench: $(READY)       ## every figure, and a dated record of them in docs/benchmarks
 	@$(BIN)/python bench/run.py $(or $(ARGS),--record docs/benchmarks)
+
+crashpoints: $(READY) ## the process dies after every step of accept and deliver; DATABASE=sqlite|postgresql|URL
+	@PYTHONPATH=tests $(BIN)/python -m process.crashpoints --database "$(DATABASE)" $(ARGS)
+
+kills: $(READY)       ## kill -9 at random moments; DATABASE as above
+	@PYTHONPATH=tests $(BIN)/python -m process.kills --database "$(DATABASE)" $(ARGS)
 
 wheel: $(READY)       ## dist/*.whl
 	@rm -rf dist

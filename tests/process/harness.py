@@ -302,14 +302,15 @@ class Home:
         self,
         *arguments: str,
         env: Mapping[str, str] | None = None,
+        module: str = "passferry",
     ) -> Running:
-        """Start ``passferry ARGUMENTS``."""
+        """Start ``passferry ARGUMENTS``; another ``module`` is one that stands in for it."""
         self.root.mkdir(exist_ok=True)
         self._count += 1
         out, err = (self.root / f"{self._count:03d}-{arguments[0]}.{name}" for name in ("out", "err"))
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "passferry", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=self.root,
                 env=self.environment(env),
                 stdin=subprocess.DEVNULL,

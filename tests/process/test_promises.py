@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from process import kills, races
+from process.ground import Ground
 
 
 def test_fifty_kills_in_a_run_of_200_changes_lose_nothing_and_let_nothing_old_win(tmp_path: Path) -> None:
     """Each user's newest accepted password is the last that the target got, whenever kill -9 struck."""
-    figures = kills.run(tmp_path, kills=50, changes=200, seed=20)
-    assert figures.ok, kills.summary(figures)
+    figures = kills.run(Ground(tmp_path), tmp_path / "gateway", seed=20)
+    assert list(map(str, figures.breaches)) == []
     assert (figures.kills, figures.changes) == (50, 200)
+    assert figures.shown.doubts > 0
+    assert sum(figures.faults.values()) > 10
 
 
 def test_the_newer_of_two_passwords_wins_500_races(tmp_path: Path) -> None:
