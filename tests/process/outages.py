@@ -30,8 +30,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from passferry.bootstrap import DATABASE_FILE
 from passferry.simulator import Settings
+from passferry.state import DATABASE_FILE
 
 from .fleet import SERVE, Fleet
 from .ground import CHOICES, POSTGRESQL, SQLITE, Ground

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passferry.adapters.key_file import FileSealer
-from passferry.bootstrap import audit_key
 from passferry.domain.audit import GENESIS, RECORD_FIELDS, Record, verify_link
 from passferry.simulator import Fate
+from passferry.state import audit_key
 
 from .ground import Ledger
 from .harness import StandIn

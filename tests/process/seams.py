@@ -82,12 +82,34 @@ def _named(work: Callable[..., Any]) -> str:
 
 
 def wrap_store() -> None:
-    """Points after each writing statement, around each commit, and when the caller has the result."""
-    from passferry.adapters.database import Database
+    """Points after each writing statement, around each commit, and when the caller has the result.
 
-    plain = Database.run
+    Every transaction has a commit of its own: which of them share one is a matter of luck, and no step.
+    """
+    from passferry.adapters import sqlite
+    from passferry.adapters.postgres import PostgresDatabase
 
-    async def run(self: Database, work: Callable[..., Any]) -> Any:
+    sqlite.TOGETHER = 1
+    for database in (sqlite.SqliteDatabase, PostgresDatabase):
+        _wrap_run(database)
+    events: Any = event  # it has no types
+    events.listen(Engine, "after_cursor_execute", _executed)
+    commit: Any = DefaultDialect.do_commit
+
+    def do_commit(self: DefaultDialect, connection: Any) -> None:
+        name, writes = NOW.name, NOW.writes
+        commit(self, connection)
+        NOW.name, NOW.writes = "start", 0
+        if writes:
+            passed(f"{name}: committed")
+
+    DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+
+
+def _wrap_run(database: Any) -> None:
+    plain = database.run
+
+    async def run(self: Any, work: Callable[..., Any]) -> Any:
         name, wrote = _named(work), []
 
         def named(connection: Any) -> Any:
@@ -105,19 +127,7 @@ def wrap_store() -> None:
             passed(f"{name}: heard of")
         return result
 
-    Database.run = run  # type: ignore[method-assign]
-    events: Any = event  # it has no types
-    events.listen(Engine, "after_cursor_execute", _executed)
-    commit: Any = DefaultDialect.do_commit
-
-    def do_commit(self: DefaultDialect, connection: Any) -> None:
-        name, writes = NOW.name, NOW.writes
-        commit(self, connection)
-        NOW.name, NOW.writes = "start", 0
-        if writes:
-            passed(f"{name}: committed")
-
-    DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+    database.run = run
 
 
 def _executed(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
@@ -211,9 +221,9 @@ def wrap_secrets() -> None:
     hashing.Argon2Hasher.__init__.__defaults__ = (hashing.FOR_TESTS_ONLY,)
     plain = hashing.Argon2Hasher.hash
 
-    async def hashed(self: Any, password: Any) -> bytes:
+    async def hashed(self: Any, password: Any, org: str = "") -> bytes:
         passed("hash: begun")
-        verifier = await plain(self, password)
+        verifier = await plain(self, password, org)
         passed("hash: done")
         return verifier
 
