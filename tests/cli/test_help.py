@@ -19,6 +19,7 @@ DOC = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 
 COMMANDS = [
     "serve",
+    "worker",
     "demo",
     "simulate",
     "push",
@@ -39,6 +40,7 @@ COMMANDS = [
     "audit export",
     "audit prune",
     "doctor",
+    "keys create",
     "keys rotate",
 ]
 
@@ -75,6 +77,7 @@ Options:
 
 Commands:
   serve     Run the gateway and delivery in one process.
+  worker    Deliver only, beside others on one PostgreSQL.
   demo      Show it all, with a stand-in for Genesys Cloud.
   simulate  Run the Genesys Cloud stand-in alone.
   push      Send one new password to a running gateway.
@@ -85,7 +88,7 @@ Commands:
   orgs      The orgs: list, pause, resume, forget a user.
   access    Access keys: add, list, revoke.
   audit     The audit trail: verify, export, prune.
-  keys      The sealing keys: rotate.
+  keys      The sealing keys: create, rotate.
 
   Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not
   reachable (try again), 4 accepted and not delivered yet.

@@ -17,6 +17,7 @@ from passferry.adapters.sqlite import SqliteDatabase
 from passferry.config import OrgSettings, Settings
 from passferry.ports import Binding, StoreFull, StoreLost
 from passferry.state import StateError, check_state_dir, only_one, open_stores
+from passferry.trail.verify import check_chain
 from store_bench import KEY, NOW, Bench, open_bench, run, sealed
 
 
@@ -263,5 +264,19 @@ def test_a_look_goes_on_beside_a_transaction_and_writes_nothing(bench: Bench) ->
         with pytest.raises(OperationalError, match="readonly"):
             await database.look(lambda c: c.execute(update(schema.orgs).values(paused=None)).rowcount)
         assert (await bench.figures.orgs())["default"].paused == "operator"
+
+    run(body)
+
+
+def test_a_time_that_became_text_breaks_the_trail(bench: Bench) -> None:
+    """SQLite keeps any kind of value in any column."""
+
+    async def body() -> None:
+        await bench.accepted()
+        with database_of(bench).engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE audit SET at = 'x' WHERE seq = 1")
+        found = await check_chain(bench.audit, KEY, "default")
+        assert found.broken is not None
+        assert "record 1 does not fit" in found.broken
 
     run(body)

@@ -1,5 +1,6 @@
 """The audit trail's use cases, on every store: verify, export, prune, and attempts to deceive them."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -63,8 +64,13 @@ async def verified(bench: Bench, kept: Head | None = None) -> Finding:
 def sql(bench: Bench, *statements: str) -> None:
     """What somebody who may write to the database does."""
     with bench.audit._database.engine.begin() as connection:
+        postgresql = connection.dialect.name == "postgresql"
         for statement in statements:
-            connection.execute(text(statement))
+            connection.execute(text(_of_postgresql(statement) if postgresql else statement))
+
+
+def _of_postgresql(statement: str) -> str:
+    return re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'", statement).replace("set user", 'set "user"')
 
 
 def seqs(lines: Iterable[str], org: str = "default") -> list[int]:
@@ -155,7 +161,7 @@ def test_records_that_come_meanwhile_are_for_the_next_export(bench: Bench) -> No
         ("delete from audit where seq <= 2", "records 1 to 2 are missing"),
         ("delete from audit where seq >= 9", "it ends at record 8"),
         ("update orgs set head_mac = 'x'", "record 10 is not the one"),
-        ("update audit set at = 'x' where seq = 1", "record 1 does not fit"),
+        ("update audit set at = 0.5 where seq = 1", "record 1 does not fit"),
     ],
 )
 def test_a_broken_trail_is_not_exported(bench: Bench, attack: str, what: str) -> None:
@@ -413,7 +419,7 @@ def attacks(links: list[Link]) -> dict[str, tuple[list[str], str]]:
         ),
         "the base shown as text that is none": (
             [f"update audit set other = cast(x'ff' as text) where {vouch}"],
-            "there is something that is no record",
+            "there is something that is no record|record 12 does not say where",  # PostgreSQL stores no such
         ),
     }
 
@@ -439,7 +445,7 @@ def test_a_shortened_trail_is_found(bench: Bench, attack: str) -> None:
         sql(bench, *statements)
         found = await verified(bench)
         assert found.broken is not None
-        assert what in found.broken
+        assert re.search(what, found.broken)
         with pytest.raises(TrailBroken):
             await pruned(bench, lines)
 

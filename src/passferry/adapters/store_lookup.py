@@ -176,7 +176,7 @@ class SqlAccessStore:
 
     async def keys(self) -> list[tuple[Caller, bytes]]:
         """See the port."""
-        query = select(ACCESS).order_by(ACCESS.c.created_at)
+        query = select(ACCESS).order_by(ACCESS.c.created_at, ACCESS.c.id)
 
         def work(c: Connection) -> list[tuple[Caller, bytes]]:
             return [
