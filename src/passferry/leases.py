@@ -65,7 +65,9 @@ class Leases:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, OrgNews] = {}
         self._beaten_at = float("-inf")
-        self._left_over: set[str] = set()
+        self._left_over: set[str] = set()  # free orgs beyond our share, which others had time to take
+        self._adopted: set[str] = set()  # and which nobody took
+        self._alive = 0
 
     @property
     def deliveries(self) -> dict[str, Delivery]:
@@ -137,8 +139,11 @@ class Leases:
     async def _beat(self, worker: Worker) -> None:
         roll = await self._store.beat(worker, self._clock.now(), LEASE)
         self._beaten_at = self._clock.monotonic()
+        if roll.alive != self._alive:
+            self._alive = roll.alive
+            self._adopted.clear()
         mine = {org for org in self._orgs if roll.owners.get(org) == worker.id}
-        for org in set(self._running) - mine:
+        for org in {org for org, each in self._running.items() if org not in mine or each.task.done()}:
             log.warning("lease.lost", org=org, owner=roll.owners.get(org))
             self._end(org)
         wanted = self._wanted(roll, len(mine))
@@ -147,16 +152,17 @@ class Leases:
         for org in sorted(mine - set(self._ending)):
             self._begin(org)
         share = _share(len(self._orgs), roll.alive)
-        for org in sorted(self._running)[share:]:
+        for org in sorted(set(self._running) - self._adopted)[share:]:
             self._end(org, worker)
 
     def _wanted(self, roll: Roll, mine: int) -> list[str]:
         """Orgs to take: our share of those that nobody owns, and any that nobody took since the last beat."""
         free = [org for org in self._orgs if org in roll.owners and roll.owners[org] is None]
         room = max(0, _share(len(self._orgs), roll.alive) - mine)
-        wanted = free[:room] + [org for org in free[room:] if org in self._left_over]
-        self._left_over = set(free) - set(wanted)
-        return wanted
+        adopted = [org for org in free[room:] if org in self._left_over]
+        self._adopted.update(adopted)
+        self._left_over = set(free[room:]) - self._adopted
+        return free[:room] + adopted
 
     def _begin(self, org: str) -> None:
         if org in self._running:
