@@ -97,4 +97,5 @@ class Fleet:
 
     def _spawn(self, which: int) -> Running:
         listen = ("--listen", "127.0.0.1:0") if self._commands[which] == SERVE else ()
-        return self._place.spawn(self._commands[which], *listen, "--json", env=self._env.get(which))
+        said = ("--json",) if self._commands[which] == "serve" else ()
+        return self._place.spawn(self._commands[which], *listen, *said, env=self._env.get(which))
