@@ -33,13 +33,15 @@ class Counting:
     batches: list[int]
     failure: Exception | None = None
     poison: str | None = None
+    apart: bool = False
+    locked: str | None = None  # an org
     gate: asyncio.Event | None = None
     looked_at: list[int] = field(default_factory=list)
 
     async def accept(self, items: Sequence[NewChange], judge: Judge) -> list[Verdict]:
         self.batches.append(len(items))
         await asyncio.sleep(0.005)
-        if self.gate is not None:
+        if self.gate is not None and self.locked in (None, items[0].org):
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
@@ -47,6 +49,10 @@ class Counting:
             raise ZeroDivisionError
         verdicts: list[Verdict] = await self.inner.accept(items, judge)
         return verdicts
+
+    def lane(self, org: str) -> str:
+        """See the port."""
+        return org if self.apart else str(self.inner.lane(org))
 
     async def backlog(self, org: str, most: int) -> int:
         self.looked_at.append(most)
@@ -62,7 +68,7 @@ class Desk:
         database = SqliteDatabase(None, audit_key(self.sealer), inline=True)
         prepare(database)
         with database.engine.begin() as connection:
-            add_orgs(connection, ["default"])
+            add_orgs(connection, ["default", "other"])
         self.stores = Stores.over(database, self.sealer, self.clock)
         self.counting = Counting(self.stores.accept, [])
         self.fatal: list[str] = []
@@ -73,13 +79,15 @@ class Desk:
             self.sealer,
             self.clock,
             self.notices,
-            {"default": Intake(**intake)},
+            {"default": Intake(**intake), "other": Intake(**intake)},
             self.fatal.append,
         )
 
-    async def take(self, user: str = "a@example.com", password: str = GOOD, **fields: Any) -> Taken:
+    async def take(
+        self, user: str = "a@example.com", password: str = GOOD, *, org: str = "default", **fields: Any
+    ) -> Taken:
         """Accept one change."""
-        request = Request("default", Reference("userName", user), Password(password), **fields)
+        request = Request(org, Reference("userName", user), Password(password), **fields)
         return await self.accept.accept(PORTAL, request)
 
     async def refusal(self, **fields: Any) -> NotAccepted:
@@ -110,6 +118,22 @@ def test_an_accepted_change_is_committed_sealed_and_announced() -> None:
         binding = Binding("password", "default", "a@example.com", stored.id)
         assert desk.sealer.open(stored.sealed or b"", binding).decode() == GOOD
         assert desk.notices.owner("default").is_set()
+
+    run(body())
+
+
+def test_an_org_that_cannot_be_committed_now_holds_up_no_other() -> None:
+    """Where orgs do not share commits: somebody else may hold one org's lock."""
+
+    async def body() -> None:
+        desk = Desk()
+        desk.counting.apart, desk.counting.locked, desk.counting.gate = True, "default", asyncio.Event()
+        held = asyncio.create_task(desk.take())
+        await asyncio.sleep(1.0)
+        assert not (await desk.take(org="other")).replayed
+        assert not held.done()
+        desk.counting.gate.set()
+        assert not (await held).replayed
 
     run(body())
 

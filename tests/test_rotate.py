@@ -46,6 +46,10 @@ class RotatedBefore:
             await self.happens()
         return await self.place.stores.accept.accept(items, judge)
 
+    def lane(self, org: str) -> str:
+        """See the port."""
+        return org
+
     async def backlog(self, org: str, most: int) -> int:
         """See the port."""
         return 0

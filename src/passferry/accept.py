@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -42,6 +43,8 @@ LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
 """Changes that share one commit at most."""
+QUEUE = 4096
+"""Changes that wait for a commit at most, of those that may share one."""
 FASTEST = 10_000
 """Accepts a second that all processes together do not reach: so long a queue cannot have become full."""
 
@@ -92,6 +95,9 @@ class Intake:
     queue_limit: int = 500_000
 
 
+_Item = tuple[NewChange, "asyncio.Future[Verdict]"]
+
+
 class SourceRates:
     """How fast each source may send: a bucket of two seconds' worth, by monotonic time."""
 
@@ -128,9 +134,9 @@ class Accept:
         self._notices, self._orgs, self._fatal = notices, orgs, fatal
         self._meter = meter or Unmetered()
         self._rates = SourceRates()
-        self._queue: asyncio.Queue[tuple[NewChange, asyncio.Future[Verdict]]] = asyncio.Queue(4096)
+        self._queues: dict[str, deque[_Item]] = defaultdict(deque)
         self._backlog: dict[str, tuple[float, int]] = {}
-        self._committing: asyncio.Task[None] | None = None
+        self._committing: dict[str, asyncio.Task[None]] = {}
         self._closed = False
         self._held_up: Callable[[str], float] = lambda org: 0.0
 
@@ -196,8 +202,8 @@ class Accept:
     async def close(self) -> None:
         """Refuse new changes and finish the commits under way."""
         self._closed = True
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
+        if self._committing:
+            await asyncio.wait(self._committing.values())
 
     def _beyond(self, change: Change, left: float) -> bool:
         due = (change.next_attempt_at or 0.0) - self._clock.now()
@@ -269,22 +275,25 @@ class Accept:
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         if self._closed:  # it was closed while the backlog was looked up
             raise _shutting_down()
-        if self._queue.full():
+        lane = self._store.lane(item.org)
+        queue = self._queues[lane]
+        if len(queue) >= QUEUE:
             raise NotAccepted("queue.full", "Too many requests at once.", retry_after=1)
-        self._queue.put_nowait((item, future))
-        if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit_all())
+        queue.append((item, future))
+        if lane not in self._committing:
+            self._committing[lane] = asyncio.create_task(self._commit_all(lane))
         # A caller that goes away does not take the others' commit with it.
         return await asyncio.shield(future)
 
-    async def _commit_all(self) -> None:
-        while not self._queue.empty():
-            batch = [self._queue.get_nowait() for _ in range(min(BATCH, self._queue.qsize()))]
-            await self._commit_batch(batch)
+    async def _commit_all(self, lane: str) -> None:
+        queue = self._queues[lane]
+        try:
+            while queue:
+                await self._commit_batch([queue.popleft() for _ in range(min(BATCH, len(queue)))])
+        finally:
+            del self._committing[lane]
 
-    async def _commit_batch(
-        self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]], *, anew: bool = False
-    ) -> None:
+    async def _commit_batch(self, batch: list[_Item], *, anew: bool = False) -> None:
         try:
             verdicts = await self._store.accept([item for item, _ in batch], judge)
         except StaleSeal as stale:
@@ -305,9 +314,7 @@ class Accept:
                 if not future.done():
                     future.set_result(verdict)
 
-    async def _commit_anew(
-        self, batch: list[tuple[NewChange, asyncio.Future[Verdict]]], key_id: str, *, again: bool
-    ) -> None:
+    async def _commit_anew(self, batch: list[_Item], key_id: str, *, again: bool) -> None:
         """The sealing key was replaced by ``key_id`` between seal and commit."""
         if again or not self._sealer.knows(key_id):
             _fail(
@@ -331,7 +338,7 @@ def no_room(full: StoreFull) -> NotAccepted:
     return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
 
 
-def _fail(batch: Sequence[tuple[NewChange, asyncio.Future[Verdict]]], error: Exception) -> None:
+def _fail(batch: Sequence[_Item], error: Exception) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

@@ -164,6 +164,9 @@ class AcceptStore(Protocol):
         Raises ``StoreFull`` (nothing stored) or ``StoreLost``.
         """
 
+    def lane(self, org: str) -> str:
+        """Changes of orgs with the same lane may share a commit; of others, none waits for another's."""
+
     async def backlog(self, org: str, most: int) -> int:
         """How many changes of ``org`` are live; of more than ``most``, ``most``. It holds up no accept."""
 
