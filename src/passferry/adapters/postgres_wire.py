@@ -78,12 +78,15 @@ class Wire:
                 await self._database.run(work)
             except StoreFull:
                 await asyncio.sleep(RETRY)
+            except Exception as error:  # noqa: BLE001  # word is a help; no text: it may quote an address
+                log.error("wire.defect", kind=type(error).__name__)
+                await asyncio.sleep(RETRY)
 
     async def _listen(self) -> None:
         while True:
             try:
                 await self._hear_all()
-            except psycopg.Error as error:
+            except Exception as error:  # noqa: BLE001  # as above
                 log.warning("wire.cut", kind=type(error).__name__)
             await asyncio.sleep(RETRY)
 
