@@ -137,6 +137,7 @@ def _open_postgres(url: str, settings: Settings) -> Stores:
         DatabaseClock,
         PostgresDatabase,
         failure,
+        hint,
     )
 
     database = PostgresDatabase(url, audit_key(sealer))
@@ -150,21 +151,11 @@ def _open_postgres(url: str, settings: Settings) -> Stores:
         database.close()
         if found is None:
             raise
-        problem = NotReachable(f"PASSFERRY_DATABASE_URL: {found}", _hint(error))
+        problem = NotReachable(f"PASSFERRY_DATABASE_URL: {found}", hint(str(error.orig)))
     if problem is not None:
         raise problem
     me = Worker(secrets.token_hex(8), f"{socket.gethostname()}:{os.getpid()}")
     return Stores.over(database, sealer, clock, me, clock.read)
-
-
-def _hint(error: DBAPIError) -> str:
-    """What to do, by what the server said; its words are not shown, since an address may hold a password."""
-    said = str(error.orig)
-    if "authentication failed" in said or "no password supplied" in said:
-        return "its user or password is wrong; in an address, special characters are percent-encoded"
-    if "does not exist" in said:
-        return "create the user and the database first"
-    return "is it running, and may this machine connect to it?"
 
 
 def _check(database: Database, sealer: Sealer, settings: Settings) -> None:

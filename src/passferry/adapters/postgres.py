@@ -156,6 +156,17 @@ def failure(error: DBAPIError) -> Exception | None:
     return None
 
 
+def hint(said: str) -> str:
+    """What to do, by what the server said; its words are not shown, since an address may hold a password."""
+    if "authentication failed" in said or "no password supplied" in said:
+        return "its user or password is wrong; in an address, special characters are percent-encoded"
+    if "permission denied" in said:
+        return "its user may not use passferry's tables: use the one that owns them"
+    if "does not exist" in said:
+        return "create the user and the database first"
+    return "is it running, and may this machine connect to it?"
+
+
 def psycopg_url(url: str) -> str:
     """``url`` as libpq takes it: without the name of a driver."""
     scheme, _, rest = url.partition("://")

@@ -4,10 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from passferry.adapters import keyring, schema
-from passferry.adapters.database_look import CannotLook, Look, NeedsRecovery, look
+from passferry.adapters import keyring
+from passferry.adapters.database_look import CannotLook, NeedsRecovery, look
 from passferry.adapters.sealing import RingSealer
 from passferry.config import Settings
+from passferry.doctor.contents import contents
+from passferry.doctor.postgres import look_at_postgres
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 from passferry.state import DATABASE_FILE, StateError, check_state_dir
 
@@ -18,13 +20,7 @@ FREE_WARN = 256 * 1024 * 1024
 def look_at_state(settings: Settings) -> list[Finding]:
     """See the module."""
     if settings.database_url is not None:
-        return [
-            fail(
-                "state",
-                "PASSFERRY_DATABASE_URL is set, and this version has SQLite only",
-                "unset it to use the state directory",
-            )
-        ]
+        return look_at_postgres(settings.database_url, settings.key_file)
     path = settings.state_dir / DATABASE_FILE
     findings = [_directory(settings.state_dir)]
     try:
@@ -95,38 +91,4 @@ def _database(path: Path, ring: keyring.KeyRing | None) -> list[Finding]:
     except CannotLook as error:
         hint = "run it as the user who runs `serve`; if that is so, restore the database from its back-up"
         return [fail("database", f"cannot read {path}: {error}", hint)]
-    if found.version > schema.VERSION:
-        why = f"the database has version {found.version}, this program knows {schema.VERSION}"
-        return [fail("database", why, "install the newer passferry again")]
-    mistake = _mismatch(found, RingSealer(ring)) if ring is not None else None
-    if mistake is not None:
-        return [mistake]
-    return [
-        ok("database", f"{path}, {found.live} change{'' if found.live == 1 else 's'} under way"),
-        *_upgrade(found.version),
-        *(
-            warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
-            for org, why in sorted((found.paused or {}).items())
-        ),
-    ]
-
-
-def _upgrade(version: int) -> list[Finding]:
-    if version in (0, schema.VERSION):
-        return []
-    why = f"the database has version {version}: the next start upgrades it to {schema.VERSION}"
-    return [warn("database", why, "back it up first; an older passferry refuses it from then on")]
-
-
-def _mismatch(found: Look, sealer: RingSealer) -> Finding | None:
-    if found.ring is not None and found.ring != sealer.mac("ring", b"").hex()[:32]:
-        return fail(
-            "database",
-            "the key ring is not the one that this database was made with",
-            "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
-        )
-    missing = sorted(key for key in found.keys if not sealer.knows(key))
-    if missing:
-        what = f"the key ring lacks the key {missing[0]}, which stored passwords need"
-        return fail("database", what, "restore the key ring from its back-up")
-    return None
+    return contents(found, RingSealer(ring) if ring is not None else None, str(path))

@@ -1,0 +1,45 @@
+"""What a database holds, judged against the key ring and this program: the same on every database."""
+
+from passferry.adapters import schema
+from passferry.adapters.database_look import Look
+from passferry.adapters.sealing import RingSealer
+from passferry.domain.diagnosis import Finding, fail, ok, warn
+
+
+def contents(found: Look, sealer: RingSealer | None, where: str) -> list[Finding]:
+    """Findings about ``found``, which lies at ``where``; without ``sealer`` its keys are not judged."""
+    if found.version > schema.VERSION:
+        why = f"the database has version {found.version}, this program knows {schema.VERSION}"
+        return [fail("database", why, "install the newer passferry again")]
+    mistake = _mismatch(found, sealer) if sealer is not None else None
+    if mistake is not None:
+        return [mistake]
+    return [
+        ok("database", f"{where}, {found.live} change{'' if found.live == 1 else 's'} under way"),
+        *_upgrade(found.version),
+        *(
+            warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
+            for org, why in sorted((found.paused or {}).items())
+        ),
+    ]
+
+
+def _upgrade(version: int) -> list[Finding]:
+    if version in (0, schema.VERSION):
+        return []
+    why = f"the database has version {version}: the next start upgrades it to {schema.VERSION}"
+    return [warn("database", why, "back it up first; an older passferry refuses it from then on")]
+
+
+def _mismatch(found: Look, sealer: RingSealer) -> Finding | None:
+    if found.ring is not None and found.ring != sealer.mac("ring", b"").hex()[:32]:
+        return fail(
+            "database",
+            "the key ring is not the one that this database was made with",
+            "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
+        )
+    missing = sorted(key for key in found.keys if not sealer.knows(key))
+    if missing:
+        what = f"the key ring lacks the key {missing[0]}, which stored passwords need"
+        return fail("database", what, "restore the key ring from its back-up")
+    return None

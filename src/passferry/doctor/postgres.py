@@ -1,0 +1,80 @@
+"""What is in a PostgreSQL database that processes share, and how its server is set. Nothing is made."""
+
+import time
+from pathlib import Path
+
+from passferry.adapters import keyring, schema
+from passferry.adapters.database_look import CannotLook
+from passferry.adapters.postgres_look import Server, look
+from passferry.adapters.sealing import RingSealer
+from passferry.doctor.contents import contents
+from passferry.domain.diagnosis import Finding, fail, ok, warn
+from passferry.leases import LEASE
+
+OLDEST = 15
+CLOCK_WARN = 5.0
+"""Seconds between the database's clock and this machine's."""
+
+
+def look_at_postgres(url: str, key_file: Path) -> list[Finding]:
+    """See the module."""
+    ring, found = _key_file(key_file)
+    try:
+        before = time.time()
+        server = look(url, LEASE)
+    except CannotLook as error:
+        return [found, fail("database", "PASSFERRY_DATABASE_URL: the database cannot be read", str(error))]
+    ahead = server.now - (before + time.time()) / 2
+    return [found, *_server(server, ahead), *_contents(server, ring)]
+
+
+def _key_file(path: Path) -> tuple[keyring.KeyRing | None, Finding]:
+    try:
+        keyring.check_place(path, [])
+        ring = keyring.load(path)
+    except keyring.KeyRingMissing as error:
+        hint = "`passferry keys create` makes it, once; copy it to every machine"
+        return None, fail("key file", error.what, hint)
+    except keyring.KeyRingError as error:
+        return None, fail("key file", error.what, error.hint)
+    count = len(ring.keys)
+    if count > 1:
+        why = f"{path} holds {count} sealing keys: a rotation runs, or was cut short"
+        return ring, warn("key file", why, "`passferry keys rotate` finishes it")
+    return ring, ok("key file", f"{path}, 1 sealing key; is it backed up apart from the database?")
+
+
+def _server(server: Server, ahead: float) -> list[Finding]:
+    findings = []
+    if server.release < OLDEST:
+        why = f"the server is PostgreSQL {server.release}"
+        findings.append(fail("database server", why, f"use PostgreSQL {OLDEST} or later"))
+    if not server.fsync:
+        why = "fsync is off: when its machine stops, accepted passwords are lost"
+        findings.append(warn("database server", why, "set fsync = on in postgresql.conf"))
+    if server.pooled:
+        why = "a pooler stands before the database: who waits may be answered a second late"
+        hint = "connect to the server itself, or let the pooler keep sessions"
+        findings.append(warn("database server", why, hint))
+        if not server.waits_for_disk:
+            why = "synchronous_commit is off, and a pooler may lose that passferry turns it on"
+            findings.append(fail("database server", why, "ALTER ROLE … SET synchronous_commit = on"))
+    if abs(ahead) > CLOCK_WARN:
+        side = "ahead of" if ahead > 0 else "behind"
+        why = f"the database's clock is {abs(ahead):.0f} s {side} this machine's"
+        findings.append(warn("database server", why, "set both by NTP; passferry goes by the database's"))
+    return findings or [ok("database server", f"PostgreSQL {server.release}, reached; clocks agree")]
+
+
+def _contents(server: Server, ring: keyring.KeyRing | None) -> list[Finding]:
+    if server.look.version == 0:
+        return [ok("database", "no tables yet: `serve` makes them")]
+    findings = contents(server.look, RingSealer(ring) if ring is not None else None, "PostgreSQL")
+    if server.look.version > schema.VERSION:
+        return findings
+    if server.alive:
+        return [*findings, ok("workers", f"alive: {', '.join(server.alive)}")]
+    if server.look.live:
+        why = f"no worker is alive, and changes wait: {server.look.live}"
+        return [*findings, warn("workers", why, "start `passferry serve` or `passferry worker`")]
+    return [*findings, ok("workers", "none is alive, and nothing waits")]
