@@ -158,7 +158,7 @@ class Accept:
 
     async def _accept(self, caller: Caller, request: Request) -> Taken:
         if self._closed:
-            raise _shutting_down()
+            raise shutting_down()
         intake = self._orgs[request.org]
         self._admit(caller, intake)
         self._check(request, intake)
@@ -274,7 +274,7 @@ class Accept:
     async def _commit(self, item: NewChange) -> Verdict:
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         if self._closed:  # it was closed while the backlog was looked up
-            raise _shutting_down()
+            raise shutting_down()
         lane = self._store.lane(item.org)
         queue = self._queues[lane]
         if len(queue) >= QUEUE:
@@ -325,7 +325,8 @@ class Accept:
             await self._commit_batch([(_sealed_anew(item), future) for item, future in batch], anew=True)
 
 
-def _shutting_down() -> NotAccepted:
+def shutting_down() -> NotAccepted:
+    """What is told to whom comes while the process ends."""
     return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
 
 

@@ -455,7 +455,7 @@ def test_serving_beyond_this_machine_is_refused(cli: Cli, org: Settings, listen:
 def test_a_wrong_address_is_2(cli: Cli, org: Settings, listen: str) -> None:
     """--listen wants HOST:PORT."""
     done = cli("serve", "--listen", listen)
-    assert (done.code, done.err.splitlines()[1]) == (2, "hint: --listen 127.0.0.1:8080")
+    assert (done.code, done.err.splitlines()[1]) == (2, "- --listen is no HOST:PORT")
 
 
 def test_serving_without_an_org_is_2(cli: Cli, clean: Path) -> None:

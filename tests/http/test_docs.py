@@ -6,14 +6,16 @@ from pathlib import Path
 from passferry.adapters.meter import Levels, PrometheusMeter
 from passferry.domain import policy
 from passferry.domain.outcome import Kind
-from passferry.entrypoints import http, http_answers, http_guard, http_parse
+from passferry.entrypoints import http, http_answers, http_front, http_guard, http_parse
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "http-api.md").read_text()
 
 
 def test_every_code_is_in_the_reference() -> None:
     """Each code that the routes or the policy can answer with has its row."""
-    sources = [Path(module.__file__ or "").read_text() for module in (http, http_guard, http_parse)]
+    sources = [
+        Path(module.__file__ or "").read_text() for module in (http, http_front, http_guard, http_parse)
+    ]
     found = {code for text in sources for code in re.findall(r'Problem\(\s*\d+,\s*"([a-z.]+)"', text)}
     found |= {"json.invalid", "member.repeated", *http_answers.NOT_ACCEPTED}
     found |= set(re.findall(r'yield "([a-z.]+)"', Path(policy.__file__).read_text()))

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from http_fakes import USER, World
-from passferry.entrypoints.http_server import Protocol
+from passferry.entrypoints.http_protocol import Protocol
 
 
 @pytest.fixture

@@ -278,6 +278,7 @@ def raw(world: World, messages: list[dict[str, Any]], headers: list[tuple[bytes,
         sent.append(message)
 
     scope = {
+        "client": ("127.0.0.1", 50000),
         "type": "http",
         "method": "POST",
         "path": "/sync/password",

@@ -3,7 +3,7 @@
 from passferry.config.load import load, load_settings
 from passferry.config.problems import ConfigError, Problem
 from passferry.config.secret_file import FileSecret
-from passferry.config.settings import OrgSettings, Secret, Settings
+from passferry.config.settings import OrgSettings, Secret, Settings, TlsFiles
 
 __all__ = [
     "ConfigError",
@@ -12,6 +12,7 @@ __all__ = [
     "Problem",
     "Secret",
     "Settings",
+    "TlsFiles",
     "load",
     "load_settings",
 ]

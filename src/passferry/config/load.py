@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from passferry.config import serving
 from passferry.config.keys import GENERAL, ORG, Key
 from passferry.config.problems import ConfigError, Problem, Wrong
 from passferry.config.regions import hosts
@@ -30,25 +31,42 @@ _CREDENTIALS_HINT = (
 )
 
 
-def load_settings(config: Path | None = None, *, orgs_required: bool = False) -> Settings:
+def load_settings(
+    config: Path | None = None, *, orgs_required: bool = False, serves: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings of this process: ``load`` with its environment. Raises ``ConfigError``."""
-    return load(os.environ, config, orgs_required=orgs_required)
+    return load(os.environ, config, orgs_required=orgs_required, serves=serves)
 
 
-def load(env: Mapping[str, str], config: Path | None = None, *, orgs_required: bool = False) -> Settings:
+def load(
+    env: Mapping[str, str],
+    config: Path | None = None,
+    *,
+    orgs_required: bool = False,
+    serves: Mapping[str, Any] | None = None,
+) -> Settings:
     """The settings that ``env`` and a file give.
 
     Args:
         env: the environment. Besides files that are named, nothing else decides.
         config: the file; else the one that PASSFERRY_CONFIG names, else ``passferry.toml`` if it is there.
         orgs_required: no org at all is a mistake, as it is for whoever delivers.
+        serves: what the command line of ``serve`` says of general keys, and of ``host`` and ``port`` as parts
+            of ``listen``; it takes precedence. Only then is it looked at how callers reach us.
 
     Raises:
         ConfigError: everything that is wrong, each with a hint. No secret occurs in it.
     """
     home = Path(env["HOME"]) if env.get("HOME") else None
     found = gather(env, _config_file(env, config), home)
+    if serves is not None:
+        serving.override(found, serves)
     general = _read_all(found, GENERAL, found.general)
+    for name in serving.PATHS:
+        if name in general:
+            general[name] = expanded(general[name], home).absolute()
+    if serves is not None:
+        serving.check(found, general, serves)
     orgs = {name: _org(found, name, given) for name, given in sorted(found.orgs.items())}
     complete = {name: org for name, org in orgs.items() if org is not None}
     _refuse_twins(found, complete)

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from passferry.config.values import Network
 from passferry.domain.policy import Rules
+
+LISTEN = ("127.0.0.1", 8080)
+"""Where ``serve`` listens unless told otherwise."""
 
 
 class Secret:
@@ -68,10 +72,24 @@ class OrgSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: our certificate with its chain, its key, and who may sign certificates of clients."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def paths(self) -> tuple[Path, ...]:
+        """All that are given."""
+        return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that is configured.
 
-    ``database_url`` None means SQLite in ``state_dir``. ``listen`` is host and port. ``wait_seconds`` is the
+    ``database_url`` None means SQLite in ``state_dir``. ``listen`` is host and port, ``behind_proxy`` who may
+    bring requests there over plain HTTP, in a proxy's name. ``wait_seconds`` is the
     longest and the default time for which a caller waits. ``source_rate`` is changes a second that one source
     may send, ``queue_limit`` the live changes that an org may have. ``log_format`` is ``auto`` (for people on
     a terminal, else JSON), ``json`` or ``console``.
@@ -80,13 +98,24 @@ class Settings:
     state_dir: Path
     key_file: Path
     database_url: str | None = field(default=None, repr=False)  # may hold a password
-    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    listen: tuple[str, int] = LISTEN
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    behind_proxy: tuple[Network, ...] = ()
     verifier: bool = True
     wait_seconds: float = 15.0
     source_rate: float = 600.0
     queue_limit: int = 1_000_000
     log_format: str = "auto"
     orgs: Mapping[str, OrgSettings] = field(default_factory=dict)
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of our certificate; None where plain HTTP is served."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
 
     def describe(self) -> dict[str, Any]:
         """What may be logged: every setting, secrets masked, in JSON's types."""
@@ -108,4 +137,6 @@ def _plain(value: Any) -> Any:
         return "***"
     if isinstance(value, Rules):
         return {part.name: getattr(value, part.name) for part in fields(value)}
+    if isinstance(value, tuple):
+        return [str(part) for part in value]
     return str(value) if isinstance(value, Path) else value

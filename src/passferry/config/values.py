@@ -3,6 +3,7 @@
 Numbers and switches may come as TOML's own types or as text, since the environment knows only text.
 """
 
+import contextlib
 import ipaddress
 import math
 import re
@@ -13,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from passferry.config.problems import Wrong
 
 Reader = Callable[[Any], Any]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)")
@@ -115,6 +117,27 @@ def listen(value: Any) -> tuple[str, int]:
     ):
         raise Wrong("is no HOST:PORT", "write it as in 127.0.0.1:8080 or [::1]:8080")
     return parts.hostname, port
+
+
+def networks(value: Any) -> tuple[Network, ...]:
+    """Addresses and networks (CIDR): a list, or text with commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise Wrong("is no list of networks", "write them as in 10.0.0.7, 192.0.2.0/24")
+    return tuple(_network(part.strip()) for part in parts)
+
+
+def _network(text: str) -> Network:
+    found: Network | None = None
+    with contextlib.suppress(ValueError):
+        found = ipaddress.ip_network(text)
+    if found is None:
+        raise Wrong(
+            "holds what is no network", "write them as in 10.0.0.7, 192.0.2.0/24: address/prefix length"
+        )
+    if found.prefixlen == 0:
+        raise Wrong("lets in every address", "whoever is listed is believed: list the proxy's own addresses")
+    return found
 
 
 def origin(value: Any) -> str:

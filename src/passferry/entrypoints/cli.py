@@ -72,6 +72,18 @@ Port = Annotated[
     int | None, typer.Option(min=0, max=65535, metavar="PORT", help="The port of --listen alone.")
 ]
 
+TlsCert = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Serve TLS: our certificate with its chain, PEM.")
+]
+TlsKey = Annotated[str | None, typer.Option(metavar="FILE", help="Its key, PEM.")]
+TlsClientCa = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Demand client certificates that these CAs signed.")
+]
+BehindProxy = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CIDR", help="Take plain HTTP from this proxy that speaks TLS; may be repeated."),
+]
+
 
 # --- running ---------------------------------------------------------------------------------
 
@@ -83,6 +95,10 @@ def serve(
     ] = None,
     host: Host = None,
     port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    behind_proxy: BehindProxy = None,
     hold: Annotated[
         bool, typer.Option("--hold", help="Park everything pending first: after restoring a back-up.")
     ] = False,
@@ -90,13 +106,17 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run the gateway and delivery in one process, until SIGTERM or SIGINT."""
-    settings = settings_from(config, orgs_required=True)
-    from dataclasses import replace
-
-    settings = replace(
-        settings, listen=_address(settings.listen if listen is None else parse_listen(listen), host, port)
-    )
-    _only_loopback(settings.listen[0])
+    said = {
+        "listen": listen,
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "behind_proxy": behind_proxy or None,
+    }
+    serves = {name: value for name, value in said.items() if value is not None}
+    settings = settings_from(config, orgs_required=True, serves=serves)
     from passferry.entrypoints import serve as process
 
     def ready(url: str) -> None:
@@ -148,8 +168,8 @@ def _only_loopback(host: str) -> None:
 
     if not is_loopback(host):
         fail(
-            f"plain HTTP is served on this machine only, and {host} is not a loopback address",
-            "listen on 127.0.0.1; TLS and --behind-proxy are not in this version, so put a tunnel in front",
+            f"the stand-in is for this machine only, and {host} is not a loopback address",
+            "listen on 127.0.0.1",
             Code.USAGE,
         )
 

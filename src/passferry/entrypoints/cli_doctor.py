@@ -40,7 +40,7 @@ def _findings(config: Path | None) -> "list[Finding]":
     from passferry.domain.diagnosis import fail
 
     try:
-        settings = load_settings(config, orgs_required=True)
+        settings = load_settings(config, orgs_required=True, serves={})
     except ConfigError as error:
         return [fail("configuration", each.what, each.hint) for each in error.problems]
     except OSError as error:

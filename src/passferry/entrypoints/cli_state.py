@@ -1,7 +1,7 @@
 """Settings and the store, for commands that work beside a running ``serve``."""
 
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -26,12 +26,14 @@ Org = Annotated[str | None, typer.Option("--org", metavar="ORG", help="Only this
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
-def settings_from(config: Path | None, *, orgs_required: bool = False) -> "Settings":
+def settings_from(
+    config: Path | None, *, orgs_required: bool = False, serves: Mapping[str, Any] | None = None
+) -> "Settings":
     """The settings; every mistake in them is said at once, and the command ends with exit code 2."""
     from passferry.config import ConfigError, load_settings
 
     try:
-        return load_settings(config, orgs_required=orgs_required)
+        return load_settings(config, orgs_required=orgs_required, serves=serves)
     except ConfigError as error:
         lines = [
             f"- {each.what}" + (f"\n  hint: {each.hint}" if each.hint else "") for each in error.problems

@@ -24,6 +24,8 @@ from passferry.entrypoints import http_parse as parse
 from passferry.entrypoints import openapi
 from passferry.entrypoints.change_view import view
 from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_door import Door
+from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
@@ -60,7 +62,8 @@ class HttpParts:
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
     max_wait: float = 15.0
     body_seconds: float = 10.0  # for a request body to arrive
-    loopback_only: bool = True  # whether Host must name this machine
+    front: Front = field(default_factory=Front)
+    door: Door = field(default_factory=Door)
 
 
 def app(parts: HttpParts) -> Starlette:
@@ -82,7 +85,7 @@ def app(parts: HttpParts) -> Starlette:
         _route("GET", "/healthz", gateway.health),
         _route("GET", "/readyz", gateway.readiness),
     ]
-    guard = Middleware(Guard, monotonic=parts.clock.monotonic, loopback_only=parts.loopback_only)
+    guard = Middleware(Guard, monotonic=parts.clock.monotonic, front=parts.front, door=parts.door)
     made = Starlette(
         routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such_path_or_method}
     )

@@ -1,4 +1,4 @@
-"""What every request goes through: the check of Host, one log line, and no exception that gets out.
+"""What every request goes through: may it be answered here, one log line, and no exception that gets out.
 
 An exception may hold a request's body in its frames and context. So none passes this line: the log gets its
 type and place, the caller a 500 that repeats nothing.
@@ -11,9 +11,12 @@ from types import TracebackType
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from passferry.accept import shutting_down
 from passferry.domain.audit import safe_id
 from passferry.entrypoints import http_answers
-from passferry.entrypoints.http_parse import Problem, is_loopback
+from passferry.entrypoints.http_door import Door
+from passferry.entrypoints.http_front import Front
+from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller
 
 MOST_BYTES = 16 * 1024
@@ -89,12 +92,12 @@ class Guard:
     Args:
         app: what answers.
         monotonic: seconds from an arbitrary start, for the log.
-        loopback_only: refuse a Host that is not this machine's (a page in a browser here, whose name was made
-            to resolve to 127.0.0.1, must not reach us). Off behind TLS or a proxy.
+        front: knows who may speak plain HTTP.
+        door: is closed while the process ends.
     """
 
-    def __init__(self, app: ASGIApp, *, monotonic: Callable[[], float], loopback_only: bool) -> None:
-        self._app, self._monotonic, self._loopback_only = app, monotonic, loopback_only
+    def __init__(self, app: ASGIApp, *, monotonic: Callable[[], float], front: Front, door: Door) -> None:
+        self._app, self._monotonic, self._front, self._door = app, monotonic, front, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI has it."""
@@ -112,14 +115,19 @@ class Guard:
         async def note_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
+                if self._door.closed and CLOSE not in message["headers"]:
+                    message["headers"] = [*message["headers"], CLOSE]
             await send(message)
 
         failure: tuple[str, str] | None = None
         try:
-            if self._is_ours(exchange):
-                await self._app(scope, receive, note_and_send)
+            if self._door.closed:
+                await http_answers.send_answer(http_answers.of_refusal(shutting_down()), scope, note_and_send)
+            elif (refusal := self._front.refusal(exchange)) is not None:
+                await http_answers.send_answer(http_answers.of_problem(refusal), scope, note_and_send)
             else:
-                await http_answers.send_answer(_wrong_host(exchange), scope, note_and_send)
+                with self._door.entered():
+                    await self._app(scope, receive, note_and_send)
         except Gone:
             exchange.status = 499
         except Exception as error:  # noqa: BLE001  # see the module
@@ -128,10 +136,6 @@ class Guard:
             _log.error("request failed", error=failure[0], at=failure[1], route=exchange.route)
             await self._fail(exchange, scope, note_and_send)
         self._line(exchange, scope["method"], started)
-
-    def _is_ours(self, exchange: Exchange) -> bool:
-        hosts = exchange.header(b"host")
-        return len(hosts) == 1 and (not self._loopback_only or is_loopback(hosts[0]))
 
     async def _fail(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         if exchange.status:
@@ -150,16 +154,9 @@ class Guard:
             status=exchange.status,
             change=safe_id(exchange.change_id),
             caller=exchange.caller.name if exchange.caller is not None else None,
+            client=self._front.client(exchange),
             ms=round((self._monotonic() - started) * 1000, 1),
         )
-
-
-def _wrong_host(exchange: Exchange) -> http_answers.Answer:
-    if len(exchange.header(b"host")) != 1:  # RFC 9112 section 3.2
-        return http_answers.of_problem(Problem(400, "host.invalid", "there must be one Host header"))
-    return http_answers.of_problem(
-        Problem(421, "host.not.allowed", "plain HTTP is served to localhost and loopback addresses only")
-    )
 
 
 def _place(trace: TracebackType | None) -> str:

@@ -3,48 +3,59 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from passferry.access import Access
 from passferry.bootstrap import Gateway
 from passferry.entrypoints.http import HttpParts, app
+from passferry.entrypoints.http_door import Door
+from passferry.entrypoints.http_front import Front
+from passferry.entrypoints.http_protocol import Protocol
 
 KEEP_ALIVE = 65
-_NOT_HTTP = b'{"success":false,"message":"the request is not valid HTTP","code":"http.invalid"}'
+HANDSHAKE_SECONDS = 10.0
+"""For a caller to agree on TLS; until then it costs a socket and nothing else."""
+CLOSE_SECONDS = 2
+"""For a caller to take the rest of its answer and the end of its connection, once the process is to end."""
 
 
 class _Server(uvicorn.Server):
-    """Signals belong to the composition root."""
+    """uvicorn on a socket and with a TLS context of ours. Signals belong to the composition root."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
 
-
-class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 whose errors have the body that every other error has."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; ``msg`` is uvicorn's word for it, and not told."""
-        lines = [name + b": " + value for name, value in self.server_state.default_headers]
-        lines += [
-            b"content-type: application/json",
-            b"cache-control: no-store",
-            b"connection: close",
-            b"content-length: " + str(len(_NOT_HTTP)).encode(),
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, as uvicorn would, but with limits to the time that a caller takes for TLS."""
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                lambda: Protocol(self.config, self.server_state, self.lifespan.state),
+                sock=listener,
+                ssl=self._tls,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls is not None else None,
+                ssl_shutdown_timeout=CLOSE_SECONDS if self._tls is not None else None,
+            )
+            for listener in sockets or []
         ]
-        self.transport.write(b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines, b"", _NOT_HTTP]))
-        self.transport.close()
+        self.started = True
 
 
 class HttpServer:
     """One listening socket and its routes."""
 
-    def __init__(self, gateway: Gateway, access: Access) -> None:
+    def __init__(self, gateway: Gateway, access: Access, tls: ssl.SSLContext | None = None) -> None:
+        self._door = Door()
         parts = HttpParts(
             accept=gateway.accept,
             lookup=gateway.stores.lookup,
@@ -58,6 +69,8 @@ class HttpServer:
             rules={name: org.policy for name, org in gateway.settings.orgs.items()},
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,
+            front=Front(gateway.settings.behind_proxy),
+            door=self._door,
         )
         config = uvicorn.Config(
             app(parts),
@@ -67,11 +80,11 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
-            h11_max_incomplete_event_size=64 * 1024,
-            http=Protocol,
+            timeout_graceful_shutdown=CLOSE_SECONDS,
             ws="none",
         )
-        self._server = _Server(config)
+        self._scheme = "http" if tls is None else "https"
+        self._server = _Server(config, tls)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> str:
@@ -83,7 +96,7 @@ class HttpServer:
                 raise RuntimeError("the HTTP server ended")
             await asyncio.sleep(0.005)
         host, port = listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"{self._scheme}://[{host}]:{port}" if ":" in host else f"{self._scheme}://{host}:{port}"
 
     async def until(self, stop: asyncio.Event) -> None:
         """Return when ``stop`` is set, or raise what ended the server."""
@@ -94,9 +107,9 @@ class HttpServer:
         if self._task.done():
             self._task.result()
 
-    async def stop(self, seconds: int) -> None:
-        """Take no new connections, answer what is under way within ``seconds``, and end."""
+    async def stop(self, seconds: float) -> None:
+        """Refuse what is new (503), answer what is under way within ``seconds``, and end."""
         assert self._task is not None  # noqa: S101
-        self._server.config.timeout_graceful_shutdown = seconds
+        await self._door.close(seconds)
         self._server.should_exit = True
         await self._task

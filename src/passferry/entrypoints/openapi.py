@@ -16,7 +16,12 @@ from passferry.entrypoints.http_parse import LONGEST_REFERENCE
 Schema: TypeAlias = dict[str, Any]
 Codes: TypeAlias = Mapping[int, tuple[str, ...]]
 
-_ANY: Codes = {400: ("host.invalid",), 421: ("host.not.allowed",), 500: ("internal.error",)}
+_ANY: Codes = {
+    400: ("host.invalid",),
+    421: ("host.not.allowed", "https.required"),
+    500: ("internal.error",),
+    503: ("shutting.down",),
+}
 _KEYED: Codes = {
     401: ("access.key.missing", "access.key.refused"),
     503: ("disk.full", "store.away", "store.busy"),  # the holders of keys are in the store, too
@@ -45,7 +50,7 @@ _SYNC: Codes = {
     400: ("changed.at.future", "idempotency.key.invalid"),
     409: ("change.stale", "idempotency.key.reused", "superseded"),
     429: ("source.too.fast",),
-    503: ("queue.full", "shutting.down", "store.lost", "key.missing"),
+    503: ("queue.full", "store.lost", "key.missing"),
 }
 
 

@@ -15,7 +15,9 @@ from passferry.access import Access
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import Settings
+from passferry.config.tls import TlsUnusable
 from passferry.entrypoints.http_server import HttpServer
+from passferry.entrypoints.http_tls import LiveContext
 from passferry.logs import configure
 from passferry.ports import StoreLost
 from passferry.state import StateError, check_state_dir, only_one, open_stores
@@ -23,8 +25,9 @@ from passferry.state import StateError, check_state_dir, only_one, open_stores
 log = structlog.get_logger("passferry")
 
 HEADS_EVERY = 60.0
-STOP_SECONDS = 20
 MOST_FILES = 65_536
+STOP_SECONDS = 20.0
+"""For requests under way: longer than anybody waits for a delivery."""
 
 
 async def serve(
@@ -40,7 +43,7 @@ async def serve(
     """
     with _process(settings) as gateway:
         stop = _stopped_by_signals(stop)
-        server = HttpServer(gateway, Access(gateway.stores.access, gateway.clock))
+        server = HttpServer(gateway, Access(gateway.stores.access, gateway.clock), _tls(settings))
         listener = _listen(gateway.settings.listen)
         async with _working(gateway, hold=hold):
             url = await server.start(listener)
@@ -48,8 +51,7 @@ async def serve(
             ready(url)
             await server.until(stop)
             log.info("stopping")
-            await gateway.accept.close()
-            await server.stop(STOP_SECONDS)
+            await asyncio.gather(server.stop(STOP_SECONDS), gateway.accept.close())
 
 
 async def work(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -116,6 +118,16 @@ def _allow_files() -> None:
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _tls(settings: Settings) -> LiveContext | None:
+    if settings.tls is None:
+        return None
+    try:
+        return LiveContext(settings.tls)
+    except TlsUnusable as error:
+        mistake = error.mistakes[0]
+    raise StateError(f"the file of {mistake.key} {mistake.what}", mistake.hint)
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
