@@ -53,6 +53,7 @@ def sealed(password: str) -> bytes:
 class Bench:
     """Open stores, and a clock that tests move."""
 
+    database: Database
     accepts: SqlAcceptStore
     delivery: SqlDeliveryStore
     lookup: SqlLookupStore
@@ -139,6 +140,7 @@ def _opened(database: Database) -> Iterator[Bench]:
     )
     try:
         yield Bench(
+            database,
             SqlAcceptStore(database),
             SqlDeliveryStore(database),
             SqlLookupStore(database),
@@ -154,14 +156,14 @@ def _opened(database: Database) -> Iterator[Bench]:
 
 
 @functools.cache
-def _postgres_url() -> str:
+def postgres_url() -> str:
     """A database of this process; making one for each test would take longer than the tests."""
     return postgres.server().fresh()
 
 
 def emptied_postgres() -> PostgresDatabase:
     """The database of this process on PostgreSQL, without tables."""
-    database = PostgresDatabase(_postgres_url(), KEY)
+    database = PostgresDatabase(postgres_url(), KEY)
     with database.engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))

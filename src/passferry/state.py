@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.clock import SystemClock
@@ -123,7 +123,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
 
 def _open_postgres(url: str, settings: Settings) -> Stores:
     """As ``open_stores``. A key ring is never made: machines that each make their own could not share it."""
-    problem = None
+    problem: StateError | None = None
     try:
         keyring.check_place(settings.key_file, [])
         sealer = FileSealer(settings.key_file)
@@ -149,13 +149,30 @@ def _open_postgres(url: str, settings: Settings) -> Stores:
     except DBAPIError as error:
         found = failure(error)
         database.close()
-        if found is None:
+        problem = (
+            _unusable(error) if found is None else NotReachable(f"{_URL}: {found}", hint(str(error.orig)))
+        )
+        if problem is None:
             raise
-        problem = NotReachable(f"PASSFERRY_DATABASE_URL: {found}", hint(str(error.orig)))
     if problem is not None:
         raise problem
     me = Worker(secrets.token_hex(8), f"{socket.gethostname()}:{os.getpid()}")
     return Stores.over(database, sealer, clock, me, clock.read)
+
+
+_URL = "PASSFERRY_DATABASE_URL"
+
+
+def _unusable(error: DBAPIError) -> StateError | None:
+    """What an administrator has to mend before a start can succeed; None when it is a defect."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state == "42501":  # PostgreSQL 15 lets only the owner of a database make tables in it
+        return StateError(f"{_URL}: its user may not make tables", "let it own the database")
+    if state is None and isinstance(error, ProgrammingError):
+        return StateError(
+            f"{_URL} cannot be read", "is each option one of libpq's, and each % written as %25?"
+        )
+    return None
 
 
 def _check(database: Database, sealer: Sealer, settings: Settings) -> None:

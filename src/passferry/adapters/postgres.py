@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from passferry.adapters.database import Database
@@ -175,13 +175,18 @@ def psycopg_url(url: str) -> str:
 
 def _engine(url: str) -> Engine:
     engine = create_engine(
-        make_url(psycopg_url(url)).set(drivername="postgresql+psycopg"),
+        "postgresql+psycopg://",
         pool_size=CONNECTIONS,
         max_overflow=0,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
         connect_args=SOCKET,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _open(dialect: Any, _: Any, arguments: Any, options: dict[str, Any]) -> Any:
+        # Only libpq reads the address, here and for the wire: two readers would differ on odd characters.
+        return dialect.connect(psycopg_url(url), **options)
 
     @event.listens_for(engine, "connect")
     def _connect(raw: psycopg.Connection[Any], _: Any) -> None:

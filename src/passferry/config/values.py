@@ -162,6 +162,15 @@ def database(value: Any) -> str:
             "is no postgresql:// address",
             "write postgresql://USER@HOST/DATABASE, or leave it out for SQLite in the state directory",
         )
+    try:
+        torn = parts.port == 0 or parts.netloc.count("@") > 1 or "@" in parts.path or bool(parts.fragment)
+    except ValueError:
+        torn = "," not in parts.netloc  # several hosts, each with its port
+    if torn:
+        raise Wrong(
+            "has a part that is torn or misplaced",
+            "percent-encode special characters of user and password: / as %2F, @ as %40, # as %23, ? as %3F",
+        )
     return str(value).strip()
 
 
