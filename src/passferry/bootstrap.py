@@ -73,8 +73,10 @@ class Gateway:
         await self.stores.delivery.set_org(
             org, OPERATOR if paused else None, None if paused else 0.0, actor, self.clock.now()
         )
-        if delivery is not None and not paused:
-            delivery.gate.resume()
+        if delivery is not None:  # who asks next shall meet the org as it is now
+            delivery.health.told(OPERATOR if paused else None, self.clock.monotonic())
+            if not paused:
+                delivery.gate.resume()
         self.notices.accepted(org)
 
     async def metrics(self, orgs: Collection[str]) -> bytes:

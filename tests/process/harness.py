@@ -25,6 +25,7 @@ from passferry.simulator import Settings, Simulator, serve
 
 T = TypeVar("T")
 
+TESTS = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
 """How long a process may take until it listens, on a machine that has other things to do."""
 NO_ANSWER = (OSError, http.client.HTTPException)
@@ -37,6 +38,10 @@ def bytecode() -> str:
     folder = tempfile.mkdtemp(prefix="passferry-bytecode-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+WITH_TESTS = {"PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))}
+"""For a program of the tests: ``process.…`` lies in their folder."""
 
 
 # --- HTTP ------------------------------------------------------------------------------------
@@ -304,7 +309,7 @@ class Home:
         env: Mapping[str, str] | None = None,
         module: str = "passferry",
     ) -> Running:
-        """Start ``passferry ARGUMENTS``; another ``module`` is one that stands in for it."""
+        """Start ``passferry ARGUMENTS``; another ``module``, of the tests, is one that stands in for it."""
         self.root.mkdir(exist_ok=True)
         self._count += 1
         out, err = (self.root / f"{self._count:03d}-{arguments[0]}.{name}" for name in ("out", "err"))
@@ -312,7 +317,7 @@ class Home:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=self.root,
-                env=self.environment(env),
+                env=self.environment(env) | (WITH_TESTS if module != "passferry" else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -17,7 +17,7 @@ KEPT, PROFILE, AUDIT = "password kept", "profile changed", "audit"
 KINDS = (LOST, UNENDED, STALE, ORDER, REPEATED, KEPT, PROFILE, AUDIT)
 """The promises, by what breaks them."""
 
-NO_ANSWER = ("no.answer",)
+NO_ANSWER = ("no.answer", "target.answer.unusable", "target.redirect", "target.unavailable", "user.changed")
 """Codes of outcomes after which nobody knows what the target did."""
 
 
