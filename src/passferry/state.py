@@ -123,16 +123,7 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
 
 def _open_postgres(url: str, settings: Settings) -> Stores:
     """As ``open_stores``. A key ring is never made: machines that each make their own could not share it."""
-    problem: StateError | None = None
-    try:
-        keyring.check_place(settings.key_file, [])
-        sealer = FileSealer(settings.key_file)
-    except keyring.KeyRingMissing as error:
-        problem = StateError(error.what, "`passferry keys create` makes it, once; copy it to every machine")
-    except keyring.KeyRingError as error:
-        problem = StateError(error.what, error.hint)
-    if problem is not None:
-        raise problem
+    sealer = open_ring(settings, missing="`passferry keys create` makes it, once; copy it to every machine")
     from passferry.adapters.postgres import (  # late: SQLite needs none
         DatabaseClock,
         PostgresDatabase,
@@ -142,6 +133,7 @@ def _open_postgres(url: str, settings: Settings) -> Stores:
 
     database = PostgresDatabase(url, audit_key(sealer))
     clock = DatabaseClock()
+    problem: StateError | None = None
     try:
         with database.engine.connect() as connection:
             clock.read(connection)
@@ -231,10 +223,12 @@ def _sealer(path: Path, database: Path, now: float) -> FileSealer:
     raise StateError(what, hint)
 
 
-def open_ring(settings: Settings) -> Sealer:
-    """The key ring alone, for what needs no database. Raises ``StateError``."""
+def open_ring(settings: Settings, *, missing: str | None = None) -> Sealer:
+    """The key ring, which must be there; ``missing`` is the hint when it is not. Raises ``StateError``."""
     try:
         return FileSealer(settings.key_file)
+    except keyring.KeyRingMissing as error:
+        what, hint = error.what, missing or error.hint
     except keyring.KeyRingError as error:
         what, hint = error.what, error.hint
     raise StateError(what, hint)

@@ -25,7 +25,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 RING = {
     "_write_synced": "new file written",
-    "_sync_folder": "folder synced",
+    "sync": "folder synced",
     "_write_new": "made",
     "_replace": "replaced",
     "replace": "old file overwritten",

@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from passferry.adapters.new_file import sync
+
 KEY_BYTES = 32
 ID_BYTES = 8
 MAX_FILE_BYTES = 65_536
@@ -187,15 +189,7 @@ def _make_folder(folder: Path) -> None:
     for place in reversed(missing):
         with contextlib.suppress(FileExistsError):
             place.mkdir(mode=0o700)
-        _sync_folder(place.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(place.parent)
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -205,7 +199,7 @@ def _write_new(path: Path, content: bytes) -> None:
         os.link(temporary, path)  # unlike a rename, it fails when something is there
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -217,7 +211,7 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _temporary(path: Path) -> Path:

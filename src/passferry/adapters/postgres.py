@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psycopg
-import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
@@ -19,8 +18,6 @@ from passferry.adapters.database import Database
 from passferry.ports import StoreAway, StoreBusy, StoreFull
 
 T = TypeVar("T")
-
-log = structlog.get_logger("passferry.postgres")
 
 CONNECTIONS = 8
 TRIES = 3
@@ -67,7 +64,7 @@ class PostgresDatabase(Database):
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transact, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.transact, work)
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """See the protocol: readers hold up nobody."""
@@ -75,9 +72,6 @@ class PostgresDatabase(Database):
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """As ``run``, in the caller's thread."""
-        return self._transact(work)
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
         problem: Exception = StoreAway()
         for left in reversed(range(TRIES)):
             committing = False

@@ -8,6 +8,7 @@ from passferry.adapters.database_look import CannotLook
 from passferry.adapters.postgres_look import Server, look
 from passferry.adapters.sealing import RingSealer
 from passferry.doctor.contents import contents
+from passferry.doctor.ring import key_file
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 from passferry.leases import LEASE
 
@@ -16,9 +17,9 @@ CLOCK_WARN = 5.0
 """Seconds between the database's clock and this machine's."""
 
 
-def look_at_postgres(url: str, key_file: Path) -> list[Finding]:
+def look_at_postgres(url: str, ring_file: Path) -> list[Finding]:
     """See the module."""
-    ring, found = _key_file(key_file)
+    ring, found = key_file(ring_file, [], _no_ring)
     try:
         before = time.time()
         server = look(url, LEASE)
@@ -28,20 +29,8 @@ def look_at_postgres(url: str, key_file: Path) -> list[Finding]:
     return [found, *_server(server, ahead), *_contents(server, ring)]
 
 
-def _key_file(path: Path) -> tuple[keyring.KeyRing | None, Finding]:
-    try:
-        keyring.check_place(path, [])
-        ring = keyring.load(path)
-    except keyring.KeyRingMissing as error:
-        hint = "`passferry keys create` makes it, once; copy it to every machine"
-        return None, fail("key file", error.what, hint)
-    except keyring.KeyRingError as error:
-        return None, fail("key file", error.what, error.hint)
-    count = len(ring.keys)
-    if count > 1:
-        why = f"{path} holds {count} sealing keys: a rotation runs, or was cut short"
-        return ring, warn("key file", why, "`passferry keys rotate` finishes it")
-    return ring, ok("key file", f"{path}, 1 sealing key; is it backed up apart from the database?")
+def _no_ring(what: str) -> Finding:
+    return fail("key file", what, "`passferry keys create` makes it, once; copy it to every machine")
 
 
 def _server(server: Server, ahead: float) -> list[Finding]:

@@ -2,14 +2,16 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
-from passferry.adapters import keyring
 from passferry.adapters.database_look import CannotLook, NeedsRecovery, look
+from passferry.adapters.keyring import KeyRing
 from passferry.adapters.sealing import RingSealer
 from passferry.config import Settings
 from passferry.doctor.contents import contents
 from passferry.doctor.postgres import look_at_postgres
+from passferry.doctor.ring import key_file
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 from passferry.state import DATABASE_FILE, StateError, check_state_dir
 
@@ -28,13 +30,20 @@ def look_at_state(settings: Settings) -> list[Finding]:
     except OSError as error:
         why = f"cannot look at {path}: {error.strerror}"
         return [*findings, fail("database", why, "run it as the user who runs `serve`")]
-    ring, found = _key_file(settings.key_file, path.parent, needed=holds)
+    missing = partial(_no_ring, settings.key_file, holds)
+    ring, found = key_file(settings.key_file, [path.parent], missing)
     findings.append(found)
     if not holds:
         findings.append(ok("database", f"none yet: `serve` makes {path}"))
     elif findings[0].cause is None:
         findings += _database(path, ring)
     return findings
+
+
+def _no_ring(path: Path, needed: bool, what: str) -> Finding:
+    if not needed:
+        return ok("key file", f"none yet: `serve` makes {path}")
+    return fail("key file", what, "restore the key ring from its back-up: nothing stored opens without it")
 
 
 def _directory(path: Path) -> Finding:
@@ -64,25 +73,7 @@ def _directory(path: Path) -> Finding:
     return ok("state", f"{there}; {free / 2**30:.1f} GiB free")
 
 
-def _key_file(path: Path, beside: Path, *, needed: bool) -> tuple[keyring.KeyRing | None, Finding]:
-    try:
-        keyring.check_place(path, [beside])
-        ring = keyring.load(path)
-    except keyring.KeyRingMissing as error:
-        if not needed:
-            return None, ok("key file", f"none yet: `serve` makes {path}")
-        what, hint = error.what, "restore the key ring from its back-up: nothing stored opens without it"
-    except keyring.KeyRingError as error:
-        what, hint = error.what, error.hint
-    else:
-        if len(ring.keys) > 1:
-            why = f"{path} holds {len(ring.keys)} sealing keys: a rotation runs, or was cut short"
-            return ring, warn("key file", why, "`passferry keys rotate` finishes it")
-        return ring, ok("key file", f"{path}, 1 sealing key; is it backed up apart from the database?")
-    return None, fail("key file", what, hint)
-
-
-def _database(path: Path, ring: keyring.KeyRing | None) -> list[Finding]:
+def _database(path: Path, ring: KeyRing | None) -> list[Finding]:
     try:
         found = look(path)
     except NeedsRecovery:

@@ -235,7 +235,7 @@ def prune(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help=f"Exports, {FILES}.")],
     keep: Annotated[
         int, typer.Option(min=61, metavar="DAYS", help="Records stay in the database for so many days.")
-    ] = 400,
+    ] = 400,  # a year, which rules of the trade ask for, and a month
     org: Org = None,
     config: Config = None,
     as_json: Json = False,

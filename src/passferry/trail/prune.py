@@ -15,8 +15,6 @@ from passferry.ports import AuditStore, Clock
 from passferry.trail.export import TrailBroken
 from passferry.trail.verify import check_chain, file_lines
 
-KEPT_DAYS = 400
-"""A year, which rules of the trade ask for, and a month."""
 LEAST_DAYS = 61
 """A change waits 30 days at most and is kept 30 days after its end: its records stay as long as itself."""
 BATCH = 500
