@@ -76,9 +76,9 @@ test-wheel: wheel     ## the tests against the installed wheel
 	  --junitxml=$(CURDIR)/build/test-wheel.xml $(ARGS)
 
 lock: $(READY)        ## choose versions anew, with the hash of every file
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --upgrade \
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-strip-extras --upgrade \
 	  pyproject.toml -o requirements/run.txt
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --upgrade \
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-strip-extras --upgrade \
 	  --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 
 clean:                ## forget everything that was built
