@@ -14,6 +14,7 @@ from passferry.adapters.clock import SystemClock
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.sqlite import SqliteDatabase
+from passferry.adapters.store_keep import SqlKeepStore
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
@@ -53,6 +54,14 @@ class RotatedBefore:
     async def backlog(self, org: str, most: int) -> int:
         """See the port."""
         return 0
+
+
+class AskedBefore(SqlKeepStore):
+    """A store whose newest key was asked for before another machine rotated."""
+
+    async def sealing_key(self) -> str | None:
+        """See the port."""
+        return None
 
 
 class Place:
@@ -218,6 +227,47 @@ def test_what_was_sealed_before_a_rotation_and_is_committed_after_it_is_sealed_a
         assert store.calls == (1 if step == "added" else 2)
         await place.rotate()
         assert await place.opens(change_id) == GOOD.encode()
+
+    with opened(tmp_path) as place:
+        asyncio.run(body(place))
+
+
+def test_a_machine_that_has_the_key_prepared_refuses_nothing_while_another_rotates(tmp_path: Path) -> None:
+    """Its copy of the ring keeps the old key active, and yet it seals as the store wants; then it follows."""
+
+    async def body(place: Place) -> None:
+        KeyFile(place.ring, lambda: 0.0).prepare()
+        other = place.ring.with_name("copy")
+        keyring.create(other, keyring.load(place.ring))
+        before = await place.push("before@example.com")
+        first = await place.rotate()
+        assert (first.resumed, first.destroyed) == (False, (place.old,))
+        place.sealer, place.ring = FileSealer(other), other
+        during = await place.push("during@example.com")
+        assert keyring.load(other).active == place.old
+        second = await place.rotate()
+        assert (second.key, second.resumed, second.destroyed) == (first.key, True, (place.old,))
+        assert list(keyring.load(other).keys) == [first.key]
+        assert [await place.opens(each) for each in (before, during)] == [GOOD.encode()] * 2
+
+    with opened(tmp_path) as place:
+        asyncio.run(body(place))
+
+
+def test_two_machines_that_rotate_at_once_destroy_nothing(tmp_path: Path) -> None:
+    """The second is refused, which names the first one's key, and keeps every key of its ring."""
+
+    async def body(place: Place) -> None:
+        other = place.ring.with_name("copy")
+        keyring.create(other, keyring.load(place.ring))
+        await place.push()
+        with pytest.raises(Killed):
+            await place.rotate(die_after="retired")
+        first = keyring.load(place.ring).active
+        store, holder, clock = AskedBefore(place.database), KeyFile(other, lambda: 0.0), SystemClock()
+        with pytest.raises(StaleSeal, match=first):
+            await rotate(holder, store, place.sealer, clock, "operator:test")
+        assert set(keyring.load(other).keys) == {place.old, keyring.load(other).active}
 
     with opened(tmp_path) as place:
         asyncio.run(body(place))

@@ -316,7 +316,7 @@ class Accept:
 
     async def _commit_anew(self, batch: list[_Item], key_id: str, *, again: bool) -> None:
         """The sealing key was replaced by ``key_id`` between seal and commit."""
-        if again or not self._sealer.knows(key_id):
+        if again or not self._sealer.use(key_id):
             _fail(
                 batch,
                 NotAccepted("key.missing", "The gateway lacks its newest sealing key.", retry_after=30),

@@ -251,7 +251,7 @@ class Attempts:
                     log.error("verifier.failed", org=self.org, change=tried.id)
                     verifier = None
                 stale.add(str(error))
-                t.sealer.knows(str(error))
+                t.sealer.use(str(error))
             except StoreFull as full:  # what the target did is known: it is written down before anything else
                 log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
                 await asyncio.sleep(1.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.audit import Head, Link
@@ -58,6 +58,12 @@ class Sealer(Protocol):
     def knows(self, key_id: str) -> bool:
         """Whether the ring holds the sealing key named ``key_id`` (16 hexadecimal digits)."""
 
+    def use(self, key_id: str) -> bool:
+        """Seal under the key ``key_id`` from now on, if the ring holds it; whether it does.
+
+        The database asks for a key that this machine's ring has as prepared only: another machine rotated.
+        """
+
     def missing(self, needed: Collection[str] | None = None) -> frozenset[str]:
         """Ids of keys that were looked for and that the ring lacks.
 
@@ -65,14 +71,25 @@ class Sealer(Protocol):
         """
 
 
+class Keys(NamedTuple):
+    """Ids of a ring's sealing keys: the active one, older ones, and one prepared to be the next."""
+
+    active: str
+    old: frozenset[str]
+    prepared: str | None
+
+
 class KeyHolder(Protocol):
     """The key ring, as rotation changes it. Steps are durable on return; errors are the adapter's."""
 
-    def keys(self) -> tuple[str, frozenset[str]]:
-        """The active sealing key's id, and those of the others."""
+    def keys(self) -> Keys:
+        """What is in it."""
 
-    def add(self) -> str:
-        """Make a new sealing key and let it be the active one; the others stay. Its id."""
+    def prepare(self) -> str:
+        """Make a new sealing key that is not active yet. Its id."""
+
+    def advance(self) -> str:
+        """Let the prepared key be the active one, or a new one where none is prepared. Its id."""
 
     def destroy_old(self) -> None:
         """Destroy every sealing key but the active one."""
@@ -427,7 +444,10 @@ class ResealStore(Protocol):
         """The id of the newest key that a rotation made; None while no key was rotated."""
 
     async def retire(self, old: Collection[str], key_id: str, actor: str, now: float) -> None:
-        """Store nothing any more that is sealed under ``old``, which ``key_id`` replaces; audited."""
+        """Store nothing any more that is sealed under ``old``, which ``key_id`` replaces; audited.
+
+        Raises ``StaleSeal`` when the newest key is neither: another machine rotates too.
+        """
 
     async def sealed_otherwise(self, key_id: str) -> list[tuple[str, ...]]:
         """Keys of the rows whose sealed values need another key than ``key_id``."""

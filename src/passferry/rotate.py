@@ -3,7 +3,8 @@
 Each step is durable before the next, and may be cut short anywhere. Running it again goes on from there:
 
 1. The ring gets the new key, as its active one, and keeps the old. A running gateway sees the new file before
-   its next seal.
+   its next seal. Where several machines have copies of the ring, the key is prepared first: every copy has it
+   then, and a gateway uses it as soon as the store takes nothing else.
 2. The store takes nothing any more that is sealed under an old key: what was sealed before that moment is in
    it already, or is refused and sealed again.
 3. What is stored is sealed again in small batches, which leave room for the gateway between them.
@@ -41,7 +42,9 @@ async def rotate(
     actor: str,
     step: Callable[[str], None] = lambda name: None,
 ) -> Rotated:
-    """Rotate the sealing key, or finish a rotation that was cut short. Safe beside a running gateway.
+    """Rotate the sealing key, or finish a rotation: cut short here, or made on another machine.
+
+    Safe beside a running gateway.
 
     Args:
         keys: the ring.
@@ -50,12 +53,17 @@ async def rotate(
         clock: dates the audit trail.
         actor: who does it, for the audit trail.
         step: told the name of each step once it is durable.
+
+    Raises:
+        StaleSeal: another machine rotates at this very moment, to the key that it names.
     """
-    active, old = keys.keys()
-    resumed = bool(old) or await store.sealing_key() not in (None, active)
-    if not resumed:
+    active, old, prepared = keys.keys()
+    required = await store.sealing_key()
+    elsewhere = prepared is not None and prepared == required
+    resumed = bool(old) or required not in (None, active)
+    if elsewhere or not resumed:
         old = frozenset({active})
-        active = keys.add()
+        active = keys.advance()
         step("added")
     await store.retire(old, active, actor, clock.now())
     step("retired")

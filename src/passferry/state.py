@@ -6,7 +6,7 @@ import secrets
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,14 +300,33 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
         stores.database.close()
 
 
-@contextmanager
-def only_one(state_dir: Path, lock: str = LOCK_FILE, does: str = "serves") -> Iterator[None]:
-    """Hold a lock in the state directory. Raises ``StateError``, naming the process that holds it.
+def only_one_serves(state_dir: Path) -> AbstractContextManager[None]:
+    """Hold the state directory of a gateway. Raises ``StateError`` when another process does."""
+    return _only_one(
+        state_dir / LOCK_FILE,
+        f"already serves the state directory {state_dir}",
+        "stop it, or set another PASSFERRY_STATE_DIR",
+    )
 
-    ``lock`` is its file; ``does`` says what only one process at a time may do with the directory.
-    """
-    path = state_dir / lock
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
+
+def only_one_rotates(key_file: Path) -> AbstractContextManager[None]:
+    """Hold the key ring. Raises ``StateError`` when another process does, or its folder is not writable."""
+    return _only_one(
+        key_file.resolve().with_name(ROTATION_LOCK),
+        f"already rotates the keys in {key_file}",
+        "wait until it ends",
+    )
+
+
+@contextmanager
+def _only_one(path: Path, does: str, remedy: str) -> Iterator[None]:
+    try:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"cannot write {path}: {error.strerror}", "check the folder's owner and permissions"
+        ) from None
+    with os.fdopen(opened, "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -318,7 +337,4 @@ def only_one(state_dir: Path, lock: str = LOCK_FILE, does: str = "serves") -> It
             file.flush()
             yield
             return
-    raise StateError(
-        f"process {holder} already {does} the state directory {state_dir}",
-        "stop it, or set another PASSFERRY_STATE_DIR" if lock == LOCK_FILE else "wait until it ends",
-    )
+    raise StateError(f"process {holder} {does}", remedy)

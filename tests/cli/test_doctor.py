@@ -392,11 +392,14 @@ def test_a_database_of_an_older_version_is_a_warning_to_back_it_up(doctor: Any, 
 
 
 def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:
-    """Two keys in the ring are a warning, and a ring from before a rotation fails, each with its remedy."""
+    """Two keys in the ring are a warning, a ring from before a rotation fails, each with its remedy."""
     ring = load_settings(None).key_file
     before = ring.read_bytes()
     with simulated() as (_, url):
-        KeyFile(ring, time).add()
+        KeyFile(ring, time).prepare()
+        found = doctor(url)[1]["key file"]
+        assert (found["level"], "on each" in found["remedy"]) == ("warn", True)
+        KeyFile(ring, time).advance()
         found = doctor(url)[1]["key file"]
         assert (found["level"], found["remedy"]) == ("warn", "`passferry keys rotate` finishes it")
         assert cli("keys", "rotate").code == 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from passferry import state
+from passferry.adapters import keyring
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
 from passferry.adapters.store_lookup import SqlAccessStore
 from passferry.config import Settings, load_settings
@@ -251,6 +252,15 @@ def test_keys_are_rotated_and_everything_still_opens(cli: Cli, store: Settings) 
     assert "3 values sealed anew" in cli("keys", "rotate").out
     assert done["key"] not in store.key_file.read_text()
     assert cli("audit", "verify").code == 0
+
+
+def test_a_key_is_prepared_once_and_is_the_next(cli: Cli, store: Settings) -> None:
+    """Asked twice, the same key is named; the rotation that follows makes it the only one."""
+    prepared = json.loads(cli("keys", "rotate", "--prepare", "--json").out)["prepared"]
+    assert prepared in cli("keys", "rotate", "--prepare").out
+    done = json.loads(cli("keys", "rotate", "--json").out)
+    assert (done["key"], done["resumed"]) == (prepared, False)
+    assert list(keyring.load(store.key_file).keys) == [prepared]
 
 
 def test_a_ring_whose_folder_cannot_be_written_is_2_and_stays(

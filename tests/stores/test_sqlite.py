@@ -16,7 +16,7 @@ from passferry.adapters import keyring, schema
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.config import OrgSettings, Settings
 from passferry.ports import Binding, StoreFull, StoreLost
-from passferry.state import StateError, check_state_dir, only_one, open_stores
+from passferry.state import StateError, check_state_dir, only_one_serves, open_stores
 from passferry.trail.verify import check_chain
 from store_bench import KEY, NOW, Bench, open_bench, run, sealed
 
@@ -224,11 +224,11 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None
 
 def test_a_second_gateway_is_told_who_is_first(tmp_path: Path) -> None:
     """The lock names its holder's process, is free after the block, and its file tells no old holder."""
-    with only_one(tmp_path):
-        with pytest.raises(StateError, match=f"process {os.getpid()} ") as caught, only_one(tmp_path):
+    with only_one_serves(tmp_path):
+        with pytest.raises(StateError, match=f"process {os.getpid()} ") as caught, only_one_serves(tmp_path):
             pass
         assert caught.value.hint
-    with only_one(tmp_path):
+    with only_one_serves(tmp_path):
         assert (tmp_path / "serve.lock").read_text() == str(os.getpid())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from passferry.adapters import keyring
 from passferry.adapters.keyring import KeyRing, KeyRingError
 from passferry.adapters.sealing import RingSealer
-from passferry.ports import Binding, UnknownKey
+from passferry.ports import Binding, Keys, UnknownKey
 
 Stamp = tuple[int, int, int]
 
@@ -52,6 +52,10 @@ class FileSealer:
             self._look_for(key_id)
         return self._ring.knows(key_id)
 
+    def use(self, key_id: str) -> bool:
+        """See the port. Until the file changes."""
+        return self.knows(key_id) and self._ring.use(key_id)
+
     def missing(self, needed: Collection[str] | None = None) -> frozenset[str]:
         """See the port."""
         if self._missing:
@@ -90,14 +94,24 @@ class KeyFile:
         """``clock`` gives epoch seconds."""
         self._path, self._clock = path, clock
 
-    def keys(self) -> tuple[str, frozenset[str]]:
+    def keys(self) -> Keys:
         """See the port."""
         ring = self._load()
-        return ring.active, frozenset(ring.keys) - {ring.active}
+        old, prepared = keyring.by_age(ring)
+        return Keys(ring.active, old, prepared)
 
-    def add(self) -> str:
+    def prepare(self) -> str:
         """See the port."""
-        ring = keyring.with_new_key(self._load(), self._clock())
+        ring = keyring.with_prepared_key(self._load(), self._clock())
+        keyring.replace(self._path, ring)
+        return list(ring.keys)[-1]
+
+    def advance(self) -> str:
+        """See the port."""
+        ring = self._load()
+        if keyring.by_age(ring)[1] is None:
+            ring = keyring.with_prepared_key(ring, self._clock())
+        ring = keyring.with_newest_active(ring)
         keyring.replace(self._path, ring)
         return ring.active
 

@@ -6,7 +6,10 @@ The file is JSON, owned by the user who runs Passferry, and readable by nobody e
      "keys": [{"id": ID, "created": RFC 3339, "key": BASE64 of 32 bytes}, …],
      "mac": BASE64 of 32 bytes}
 
-An ID is 16 hexadecimal digits in lower case. Sealing uses the active key; every key of the ring opens.
+An ID is 16 hexadecimal digits in lower case. Sealing uses the active key; every key of the ring opens. Keys
+are listed by age: those before the active one wait to be destroyed, one after it was prepared for the next
+rotation.
+
 Rotation replaces sealing keys and keeps the MAC key: audit chains and idempotency MACs outlive any of them.
 """
 
@@ -79,16 +82,27 @@ def generate(now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing
     return KeyRing(key.id, {key.id: key}, random(KEY_BYTES))
 
 
-def with_new_key(ring: KeyRing, now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
-    """``ring`` with one sealing key more, which is active; arguments as those of ``generate``."""
-    key = generate(now, random).keys
-    (fresh,) = key.values()
-    return KeyRing(fresh.id, {**ring.keys, fresh.id: fresh}, ring.mac_key)
+def with_prepared_key(ring: KeyRing, now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
+    """``ring`` with one sealing key more, which is not active yet; arguments as those of ``generate``."""
+    (fresh,) = generate(now, random).keys.values()
+    return KeyRing(ring.active, {**ring.keys, fresh.id: fresh}, ring.mac_key)
+
+
+def with_newest_active(ring: KeyRing) -> KeyRing:
+    """``ring`` with its newest sealing key as the active one."""
+    return KeyRing(list(ring.keys)[-1], ring.keys, ring.mac_key)
 
 
 def with_active_only(ring: KeyRing) -> KeyRing:
     """``ring`` without the sealing keys that are not active. The MAC key stays."""
     return KeyRing(ring.active, {ring.active: ring.keys[ring.active]}, ring.mac_key)
+
+
+def by_age(ring: KeyRing) -> tuple[frozenset[str], str | None]:
+    """Ids of the sealing keys older than the active one, and of one that was prepared after it."""
+    ids = list(ring.keys)
+    at = ids.index(ring.active)
+    return frozenset(ids[:at]), ids[-1] if ids[at + 1 :] else None
 
 
 def check_place(path: Path, beside: Sequence[Path]) -> None:

@@ -75,6 +75,12 @@ class RingSealer:
         """Whether the ring holds the sealing key ``key_id`` (16 hexadecimal digits)."""
         return key_id in self._ciphers
 
+    def use(self, key_id: str) -> bool:
+        """Seal under the key ``key_id`` from now on, if the ring holds it; whether it does."""
+        if key_id in self._ciphers:
+            self._active = key_id
+        return key_id in self._ciphers
+
     def missing(self, needed: Collection[str] | None = None) -> frozenset[str]:
         """None: this ring never changes, and what needs another key was refused when it was opened."""
         return frozenset()

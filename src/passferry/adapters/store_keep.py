@@ -10,7 +10,7 @@ from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import Record
 from passferry.domain.change import Reference, State
-from passferry.ports import Binding, Forgotten, NotNow, SealedRow
+from passferry.ports import Binding, Forgotten, NotNow, SealedRow, StaleSeal
 
 CHANGES, ACCOUNTS, USERS = schema.changes, schema.accounts, schema.users
 IDEMPOTENCY = schema.idempotency
@@ -46,6 +46,8 @@ class SqlKeepStore:
         def work(c: Connection) -> None:
             lock_orgs(c)  # what was sealed before is committed now, what comes after will be refused
             before = required_key(c)
+            if before not in {None, key_id, *old}:
+                raise StaleSeal(str(before))
             gone = {*old, before} - {key_id, None}
             rows = [{"name": retired(str(each)), "value": key_id} for each in gone]
             upsert(c, schema.meta, [*rows, {"name": "sealing_key", "value": key_id}])

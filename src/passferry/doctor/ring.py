@@ -24,7 +24,13 @@ def key_file(
         return None, missing(error.what)
     except keyring.KeyRingError as error:
         return None, fail("key file", error.what, error.hint)
-    if len(ring.keys) > 1:
+    old, prepared = keyring.by_age(ring)
+    if prepared is not None and not old:
+        why = f"{path} holds the next sealing key, {prepared}, for a rotation"
+        return ring, warn(
+            "key file", why, "once every machine has this ring: `passferry keys rotate` on each"
+        )
+    if old:
         why = f"{path} holds {len(ring.keys)} sealing keys: a rotation runs, or was cut short"
         return ring, warn("key file", why, "`passferry keys rotate` finishes it")
     return ring, ok("key file", f"{path}, 1 sealing key; is it backed up apart from the database?")

@@ -1,6 +1,8 @@
 """``passferry keys rotate``: a new sealing key, and the end of the old one."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,13 +52,26 @@ def create(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def rotate(config: Config = None, as_json: Json = False) -> None:
+def rotate(
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare", help="Only put the next key into the ring, to be copied to every machine."),
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
     """Make a new sealing key, seal everything stored with it, then destroy the old key.
 
     Works beside a running `serve`. Cut short, it goes on where it stopped when it is run again. Back the key
     ring up afterwards: copies of the old ring open nothing that is stored from now on.
+
+    Where several machines have copies of the ring: `--prepare` on one, copy its ring to the others, then
+    rotate on each of them, one after the other.
     """
     settings = settings_from(config)
+    if prepare:
+        _prepare(settings, as_json)
+        return
     with open_desk(settings, write=False) as desk:
         done = _rotated(desk, settings)
     if done.unreadable:
@@ -73,6 +88,19 @@ def rotate(config: Config = None, as_json: Json = False) -> None:
         typer.echo("Back the key ring up now: older copies of it do not open what is stored.", err=True)
 
 
+def _prepare(settings: "Settings", as_json: bool) -> None:
+    with open_desk(settings, write=False) as desk, _ring_of(settings):
+        keys = desk.keys.keys()
+        if keys.old:
+            fail("a rotation was cut short", "finish it first: `passferry keys rotate`")
+        prepared = keys.prepared or desk.keys.prepare()
+    if as_json:
+        print_json({"key": keys.active, "prepared": prepared, "file": str(settings.key_file)})
+    else:
+        print(f"the sealing key {prepared} is prepared in {settings.key_file}")
+        typer.echo("Copy the ring to every machine, then run `passferry keys rotate` on each.", err=True)
+
+
 def _as_json(done: "Rotated") -> dict[str, Any]:
     return {
         "key": done.key,
@@ -83,21 +111,31 @@ def _as_json(done: "Rotated") -> dict[str, Any]:
 
 
 def _rotated(desk: "Desk", settings: "Settings") -> "Rotated":
-    from passferry.adapters.keyring import KeyRingError
-    from passferry.ports import StoreFull
     from passferry.rotate import rotate as use_case
-    from passferry.state import ROTATION_LOCK, StateError, only_one
 
-    done: Rotated | None = None
-    what = hint = ""
+    with _ring_of(settings):
+        return run(use_case(desk.keys, desk.keep, desk.sealer, desk.clock, operator()))
+
+
+@contextmanager
+def _ring_of(settings: "Settings") -> Iterator[None]:
+    """Hold the ring; tell and exit when that cannot be, or when it or the store cannot be written."""
+    from passferry.adapters.keyring import KeyRingError
+    from passferry.ports import StaleSeal, StoreFull
+    from passferry.state import StateError, only_one_rotates
+
     code = Code.FAILED
     try:
-        with only_one(settings.state_dir, ROTATION_LOCK, "rotates the keys of"):
-            done = run(use_case(desk.keys, desk.keep, desk.sealer, desk.clock, operator()))
+        with only_one_rotates(settings.key_file):
+            yield
+        return
     except StateError as error:
         what, hint = error.what, error.hint
+    except StaleSeal as error:
+        what = f"another machine rotates at this moment, to the key {error}; {UNFINISHED}"
+        hint = f"copy the key {error} from its ring to before the last key of this one, and rotate here again"
     except KeyRingError as error:
         what, hint, code = f"{error.what}; {UNFINISHED}", error.hint, Code.USAGE
     except StoreFull as error:
         what, hint, code = f"{error}; {UNFINISHED}", "run it again: it goes on", Code.UNREACHABLE
-    return done if done is not None else fail(what, hint, code)
+    fail(what, hint, code)

@@ -20,7 +20,7 @@ from passferry.entrypoints.http_server import HttpServer
 from passferry.entrypoints.http_tls import LiveContext
 from passferry.logs import configure
 from passferry.ports import StoreLost
-from passferry.state import StateError, check_state_dir, only_one, open_stores
+from passferry.state import StateError, check_state_dir, only_one_serves, open_stores
 
 log = structlog.get_logger("passferry")
 
@@ -82,7 +82,7 @@ def _process(settings: Settings) -> Iterator[Gateway]:
     with ExitStack() as held:
         if settings.database_url is None:
             check_state_dir(settings.state_dir, create=True)
-            held.enter_context(only_one(settings.state_dir))
+            held.enter_context(only_one_serves(settings.state_dir))
         stores = open_stores(settings, time.time(), create=True)
         held.callback(stores.database.close)
         hasher = Argon2Hasher() if settings.verifier else None
