@@ -6,7 +6,16 @@ import pytest
 
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Kind, Outcome
-from passferry.org_health import FIRST_PROBE, LONGEST_PROBE, OPERATOR, REFUSED_TOKENS, OrgHealth
+from passferry.org_health import (
+    FIRST_PROBE,
+    LONGEST_PROBE,
+    OPERATOR,
+    OUTAGES_APART,
+    REFUSED_TOKENS,
+    SHORT_OUTAGE,
+    OrgHealth,
+    Outage,
+)
 
 
 def change(user: str) -> Change:
@@ -136,3 +145,39 @@ def test_what_was_under_way_when_the_org_paused_does_not_put_off_the_probe() -> 
     for n in range(64):
         health.outcome(down("invalid_client"), f"n:{n}", 100.0 + n / 1000)
     assert health.held_up(100.0) == FIRST_PROBE
+
+
+# --- outages ---------------------------------------------------------------------------------
+
+GONE = Outcome(Kind.UNAVAILABLE, "target.unavailable")
+LOST = Outcome(Kind.UNKNOWN, "no.answer")
+SUCCESS = Outcome(Kind.APPLIED)
+
+
+def test_the_first_success_after_an_outage_wakes_who_waited_for_its_reasons() -> None:
+    """Once: the next success ends nothing."""
+    outage = Outage()
+    assert not outage.outcome(GONE, 0.0)
+    assert not outage.outcome(LOST, 1.0)
+    assert not outage.outcome(
+        Outcome(Kind.BLOCKED, "user.inactive"), SHORT_OUTAGE
+    )  # reads say little of writes
+    assert outage.outcome(SUCCESS, SHORT_OUTAGE) == {"target.unavailable", "no.answer"}
+    assert not outage.outcome(SUCCESS, 2 * SHORT_OUTAGE)
+
+
+def test_a_short_outage_wakes_nobody() -> None:
+    """Who met it waits for a few seconds only; a success in between begins the count anew."""
+    outage = Outage()
+    for at in range(0, 10 * int(SHORT_OUTAGE), int(SHORT_OUTAGE) - 1):
+        assert not outage.outcome(GONE, float(at))
+        assert not outage.outcome(SUCCESS, at + SHORT_OUTAGE - 1.5)
+
+
+def test_users_who_always_fail_are_woken_a_few_times_an_hour_only() -> None:
+    """A success every other minute must not have them tried every other minute."""
+    outage, woken = Outage(), 0
+    for minute in range(0, 60, 2):
+        outage.outcome(GONE, minute * 60.0)
+        woken += bool(outage.outcome(SUCCESS, minute * 60.0 + SHORT_OUTAGE))
+    assert woken == 3600 / OUTAGES_APART

@@ -16,7 +16,7 @@ from passferry.domain.password import Password
 from passferry.domain.scim import User
 from passferry.gate import GateClosed, PacedGate
 from passferry.notices import Notices
-from passferry.org_health import OrgHealth
+from passferry.org_health import OrgHealth, Outage
 from passferry.ports import (
     WRITE,
     Binding,
@@ -77,6 +77,7 @@ class Attempts:
         self._busy_ids: set[str] = set()
         self._noting = self._noted = 0
         self.health = health
+        self._outage = Outage()
 
     @property
     def found_out(self) -> int | None:
@@ -290,6 +291,8 @@ class Attempts:
             t.notices.wake_all()
         if after != before:
             log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+        if over := self._outage.outcome(outcome, mono):
+            log.info("outage.over", org=self.org, woken=await t.store.wake(self.org, over, now))
 
     async def _note_health(self, before: str | None, after: str | None, until: float, now: float) -> None:
         self._noting += 1

@@ -88,7 +88,7 @@ class Delivery:
         if t.dry_run:
             log.warning("dry.run", org=self.org, hint="nothing is written to this org's target")
         else:
-            await t.store.wake(self.org, DRY_RUN, now)
+            await t.store.wake(self.org, [DRY_RUN], now)
         log.info("delivery.started", org=self.org, recovered=recovered)
 
     async def _guarded(self, act: Callable[[], Awaitable[None]]) -> bool:

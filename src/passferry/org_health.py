@@ -10,6 +10,11 @@ FIRST_PROBE = 30.0
 LONGEST_PROBE = 900.0
 REFUSED_TOKENS = 6
 """Writes in a row that answered 401, each with a fresh token, after which it is not the token's fault."""
+SHORT_OUTAGE = 60.0
+"""Seconds of an outage after which changes back off for so little that they are left alone."""
+OUTAGES_APART = 900.0
+"""Seconds between two ends of outages that are heeded. Where only some users fail, for ever, they must not
+be tried again with each success of the others; so their back-off at most doubles its tries."""
 _SAYS_NOTHING = (Kind.THROTTLED, Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.UNAUTHORIZED)
 
 
@@ -89,3 +94,32 @@ class OrgHealth:
         self._last_probe = user
         self._probe_at = mono + self._probe_wait
         self._probe_wait = min(LONGEST_PROBE, self._probe_wait * 2)
+
+
+class Outage:
+    """A time in which no write succeeded and tries found nobody there. Times are monotonic seconds.
+
+    Each change that was tried meanwhile backs off by itself, up to a quarter of an hour; the first success
+    says that none of them need wait any longer. A Retry-After of the outage is over with it, too: it says how
+    long the service was expected to be unavailable (RFC 9110 §10.2.3).
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._codes: set[str] = set()
+        self._not_before = float("-inf")
+
+    def outcome(self, outcome: Outcome, mono: float) -> frozenset[str]:
+        """Take note of an outcome; with what codes changes need wait no longer."""
+        if outcome.kind in (Kind.UNAVAILABLE, Kind.UNKNOWN):
+            self._since = mono if self._since is None else self._since
+            self._codes.add(outcome.code)
+            return frozenset()
+        if outcome.kind is not Kind.APPLIED or self._since is None:
+            return frozenset()
+        since, codes = self._since, frozenset(self._codes)
+        self._since, self._codes = None, set()
+        if mono - since < SHORT_OUTAGE or mono < self._not_before:
+            return frozenset()
+        self._not_before = mono + OUTAGES_APART
+        return codes

@@ -292,8 +292,8 @@ class DeliveryStore(Protocol):
     async def hold(self, org: str, now: float) -> int:
         """Park everything that would be sent by itself (after a back-up was restored); how many."""
 
-    async def wake(self, org: str, code: str, now: float) -> int:
-        """Make due at once what is pending with the error ``code``; how many."""
+    async def wake(self, org: str, codes: Collection[str], now: float) -> int:
+        """Make due at once what is pending with an error among ``codes``; how many."""
 
 
 @dataclass(frozen=True, slots=True)

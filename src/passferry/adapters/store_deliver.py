@@ -1,6 +1,6 @@
 """Delivery on the database: whose turn it is, intents, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -224,13 +224,14 @@ class SqlDeliveryStore:
         query = _WAITING.where(CHANGES.c.next_attempt_at.is_not(None))
         return await self._end_all(org, query, State.PARKED, "held", now)
 
-    async def wake(self, org: str, code: str, now: float) -> int:
+    async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """See the port."""
         mine = update(CHANGES).where(
             CHANGES.c.org == org,
             CHANGES.c.live,
             CHANGES.c.state == State.PENDING.value,
-            CHANGES.c.error_code == code,
+            CHANGES.c.next_attempt_at > now,
+            CHANGES.c.error_code.in_(sorted(codes)),
         )
 
         def work(c: Connection) -> int:
