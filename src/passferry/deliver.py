@@ -10,14 +10,18 @@ import structlog
 
 from passferry.attempt import DRY_RUN, Attempts, Tools
 from passferry.domain.change import Change
+from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
+from passferry.pages import Pages
 from passferry.ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
 
 CONCURRENCY = 64
 """Users of one org that are worked on at a time; a slow target needs many to use its quota."""
+FOR_BULK = 6
+"""Of these, kept for bulk while people are due; its tenth of the quota needs no more."""
 LOOK_AFTER_EVERY = 30.0
 GATHER = 0.05
 """Seconds between two looks for what is due: what ends or is accepted meanwhile shares one. A first one waits
@@ -38,6 +42,8 @@ class Delivery:
         self._wake_in: float | None = None  # seconds
         self.health = OrgHealth()
         self._attempts = Attempts(org, tools, self.health)
+        wake = tools.notices.owner(org).set
+        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake)
         self.started = tools.clock.monotonic()
 
     @property
@@ -126,6 +132,7 @@ class Delivery:
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
         self._blocked_until = due.state.blocked_until
+        await self._start_listed(due.changes, now)
         self._start_some(due.changes, mono)
         self._wake_in = self._until_next(due.next_at, now)
 
@@ -137,16 +144,27 @@ class Delivery:
             times.append(held_up)
         return min(times, default=None)
 
+    async def _start_listed(self, due: Sequence[Change], now: float) -> None:
+        """Start changes of users that a page showed, where pages pay."""
+        if self.health.paused is not None:
+            self._pages.stop()
+            return
+        for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
+            self._start(change, listed)
+
     def _start_some(self, due: Sequence[Change], mono: float) -> None:
         room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
         if room <= 0:
             return
         users = {change.user.key for change in self._tasks.values()}
-        for change in self.health.choose(due):
+        waiting = [change for change in self.health.choose(due) if not self._pages.comes_to(change)]
+        for_bulk = FOR_BULK if any(change.bulk for change in waiting) else 0
+        for change in waiting:
             if room <= 0:
                 break
             bulk = sum(one.bulk for one in self._tasks.values())
-            if change.user.key in users or (change.bulk and bulk >= CONCURRENCY // 2):
+            full = bulk >= CONCURRENCY // 2 if change.bulk else room <= for_bulk - bulk
+            if change.user.key in users or full:
                 continue
             users.add(change.user.key)
             room -= 1
@@ -166,8 +184,8 @@ class Delivery:
             t.meter.expired(self.org, expired)
             t.notices.wake_all()
 
-    def _start(self, change: Change) -> None:
-        task = asyncio.create_task(self._attempts.bring(change))
+    def _start(self, change: Change, listed: Listed | None = None) -> None:
+        task = asyncio.create_task(self._attempts.bring(change, listed))
         self._tasks[task] = change
         task.add_done_callback(self._done)
 
@@ -191,6 +209,7 @@ class Delivery:
 
     async def _finish(self) -> None:
         self._t.gate.close()
+        await self._pages.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

@@ -15,7 +15,7 @@ from passferry.adapters.scim_target import ScimTarget
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
-from passferry.ports import Target
+from passferry.ports import BULK_LIST, Target
 from passferry.simulator import InProcessTransport, Settings, Simulator
 
 PASSWORD = Password('Canary-"\\é-Pass7!')
@@ -518,7 +518,7 @@ def test_all_inactive_users_are_listed_as_bulk(name: str, quoted: bool) -> None:
         listed = await rig.target.inactive()
         expected = {u.user_name.casefold(): u.id for u in rig.simulator.directory() if not u.active}
         assert listed == expected
-        assert rig.gate.slots == [9] * -(-len(expected) // 25)
+        assert rig.gate.slots == [BULK_LIST] * -(-len(expected) // 25)
 
     run(body)
 
@@ -536,7 +536,7 @@ def test_a_list_that_fails_half_way_is_an_outcome(name: str) -> None:
         outcome = await rig.target.inactive()
         assert isinstance(outcome, Outcome)
         assert (outcome.kind, outcome.retry_after) == (Kind.UNAVAILABLE, 2.0)
-        assert rig.gate.slots == [9, 9]
+        assert rig.gate.slots == [BULK_LIST, BULK_LIST]
 
     run(body)
 

@@ -85,12 +85,12 @@ class Network:
         return self._heap[0][0] if self._heap else math.inf
 
 
-def work(network: Network, start: float, end: float, *, most: int = 10**9, reserve: float = 0.0) -> float:
+def work(network: Network, start: float, end: float, *, most: int = 10**9) -> float:
     """Send ``most`` requests as early as the pacer allows; when it was done with it."""
     now = start
     while now < end and most > 0:
         network.until(now)
-        at = network.pacer.ready_at(now, reserve=reserve)
+        at = network.pacer.ready_at(now)
         if at <= now:
             network.send(now)
             most -= 1
@@ -224,20 +224,6 @@ def test_a_429_after_a_handful_of_requests_teaches_nothing() -> None:
     assert pacer.limit == 300
     assert pacer.ready_at(1.0) == 43.0
     assert pacer.ready_at(43.0) <= 43.0
-
-
-@pytest.mark.parametrize(("limit", "states"), [(20, False), (20, True), (300, False), (300, True)])
-def test_bulk_leaves_a_tenth_to_people(limit: int, states: bool) -> None:
-    """However long bulk has been busy, a tenth of the window is free for people, at once."""
-    network = Network(Target(limit, 0.0, states), Pacer(limit, 0.0), random.Random(limit))
-    now = 0.0
-    for end in range(100, 220, 7):
-        now = work(network, now, float(end), reserve=0.1)
-        assert most_in(network.starts, 60.0) <= limit * 0.9
-        network.until(now)
-        assert network.pacer.ready_at(now) <= now
-    bulk = sum(at >= 40.0 for at in network.starts)
-    assert bulk >= 0.85 * limit * (now - 40.0) / 60.0
 
 
 @pytest.mark.parametrize("late", [0.1, 2.0, 30.0])
