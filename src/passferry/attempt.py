@@ -336,7 +336,7 @@ class Attempts:
             correlation_id=outcome.correlation_id,
         )
         self._count(done, outcome)
-        await self._heed(done, outcome)
+        await self.heed(outcome, change=done)
         t.notices.announce(done)
 
     def _count(self, change: Change, outcome: Outcome) -> None:
@@ -346,15 +346,15 @@ class Attempts:
         if change.state is State.APPLIED:
             t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
 
-    async def _heed(self, change: Change, outcome: Outcome) -> None:
-        """What an outcome says about the org as a whole."""
+    async def heed(self, outcome: Outcome, change: Change | None = None) -> None:
+        """What an outcome says about the org as a whole; ``change`` None: it was no change's."""
         t = self._t
         now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
         if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
             t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
         before = self.health.paused
-        after = self.health.outcome(outcome, change.user.key, mono)
+        after = before if change is None else self.health.outcome(outcome, change.user.key, mono)
         if until or after != before:
             await self._note_health(before, after, until, now)
             t.notices.wake_all()

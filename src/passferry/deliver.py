@@ -43,7 +43,8 @@ class Delivery:
         self.health = OrgHealth()
         self._attempts = Attempts(org, tools, self.health)
         wake = tools.notices.owner(org).set
-        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake)
+        heed = self._attempts.heed
+        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake, heed)
         self.started = tools.clock.monotonic()
 
     @property
@@ -147,7 +148,6 @@ class Delivery:
     async def _start_listed(self, due: Sequence[Change], now: float) -> None:
         """Start changes of users that a page showed, where pages pay."""
         if self.health.paused is not None:
-            self._pages.stop()
             return
         for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
             self._start(change, listed)
@@ -157,7 +157,9 @@ class Delivery:
         if room <= 0:
             return
         users = {change.user.key for change in self._tasks.values()}
-        waiting = [change for change in self.health.choose(due) if not self._pages.comes_to(change)]
+        waiting = self.health.choose(due)
+        if self.health.paused is None:
+            waiting = [change for change in waiting if not self._pages.comes_to(change)]
         for_bulk = FOR_BULK if any(change.bulk for change in waiting) else 0
         for change in waiting:
             if room <= 0:

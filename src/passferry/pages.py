@@ -6,7 +6,7 @@ page is asked for just before they are done. What a pass has left behind is read
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ from passferry.domain.paging import (
     FEWEST,
     FLOOD,
     FRESH,
+    MARGIN,
     MOST_AHEAD,
     PAGE,
     Listed,
@@ -37,7 +38,9 @@ log = structlog.get_logger("passferry.deliver")
 KEPT = 3600.0
 """Seconds for which it is believed how many users there are, and that pages are no good here."""
 OFF = 600.0
-"""Seconds without pages after one could not be read."""
+"""Seconds without pages after some could not be read."""
+FAILED = 3
+"""Pages in a row that could not be read, after which the others are not tried."""
 REFUTED = 3
 """Writes in a row to users of pages that had changed since, after which pages are no good here."""
 MOST_TRIES = 128
@@ -51,7 +54,9 @@ class _Read:
     """A page that was read."""
 
     start: int
+    keys: Sequence[str]  # of all its users
     found: Sequence[Found]
+    until: float
 
 
 class Pages:
@@ -65,12 +70,13 @@ class Pages:
         pacer: Pacer,
         clock: Clock,
         wake: Callable[[], None],
+        heed: Callable[[Outcome], Awaitable[None]],
     ) -> None:
-        """``wake`` has the owner loop look again: a page was read."""
+        """``wake`` has the owner loop look again; ``heed`` is told what a read came to instead of a user."""
         self._org, self._store, self._target, self._pacer, self._clock = org, store, target, pacer, clock
-        self._wake = wake
+        self._wake, self._heed = wake, heed
         self._todo: deque[int] | None = None  # numbers of the first users of pages; None between passes
-        self._bulk = self._flooded = False
+        self._bulk = self._flooded = self._first = False
         self._passed: set[str] = set()
         self._reading: set[asyncio.Task[None]] = set()
         self._ready: deque[_Read] = deque()
@@ -78,7 +84,7 @@ class Pages:
         self._total, self._total_at = 0, float("-inf")
         self._off_until = float("-inf")
         self._proven = False
-        self._refuted = 0
+        self._refuted = self._failed = 0
         self._latency = 0.1
 
     # --- what the owner loop asks ---------------------------------------------------------------
@@ -92,9 +98,8 @@ class Pages:
             busy: changes that are being tried.
         """
         self._sort_out()
-        found = self._take(busy)
-        await self._plan(due, now, [*busy, *(change for change, _ in found)])
-        return found
+        await self._plan(due, now, busy)
+        return self._take(busy)
 
     def comes_to(self, change: Change) -> bool:
         """Whether ``change`` waits for the pass to come to its user, or for those of a page to be done.
@@ -107,16 +112,10 @@ class Pages:
             return self._waiting() >= 3
         return change.user.key not in self._passed
 
-    def stop(self) -> None:
-        """Give up the pass; what was read is forgotten."""
-        self._end()
-        self._ready.clear()
+    async def close(self) -> None:
+        """Give up the pass and what is under way."""
         for task in self._reading:
             task.cancel()
-
-    async def close(self) -> None:
-        """Give up the pass, and wait for what is under way."""
-        self.stop()
         await asyncio.gather(*self._reading, return_exceptions=True)
 
     # --- planning -------------------------------------------------------------------------------
@@ -125,9 +124,9 @@ class Pages:
         mono = self._clock.monotonic()
         people = sum(not change.bulk for change in due)
         self._flooded = people + sum(not change.bulk for change in busy) >= FLOOD
-        if mono < self._off_until or self._pacer.blocked_until > mono or (self._bulk and people >= FEWEST):
+        if self._bulk and people >= FEWEST:
             self._end()
-        if mono < self._off_until or self._pacer.blocked_until > mono or not self._reads_more(len(busy)):
+        if max(self._off_until, self._pacer.blocked_until) > mono or not self._reads_more(len(busy)):
             return
         if self._todo is None:
             if max(people, len(due) - people) < FEWEST or self._waiting():
@@ -141,8 +140,7 @@ class Pages:
             self._end()
             return
         if self._todo is None:
-            self._todo = deque(1 + PAGE * number for number in range(left))
-            self._passed.clear()
+            self._todo, self._first = deque(_starts(left)), not known
             log.info("pages.begin", org=self._org, pages=left)
         while self._todo and self._reads_more(len(busy), min(PAGE, max(1, count // max(1, left)))):
             self._ask(self._todo.popleft())
@@ -192,26 +190,37 @@ class Pages:
         self._wake()
 
     async def _read(self, start: int) -> None:
-        page = await self._target.page(start, BULK_READ if self._bulk else READ)
-        if not isinstance(page, Page):
-            code = page.code if isinstance(page, Outcome) else "unknown"
-            self._no_good(code, OFF if page is not None else KEPT)
-            return
-        mono = self._clock.monotonic()
-        self._latency = page.seconds
-        first = mono - self._total_at >= KEPT
-        self._total, self._total_at = page.total, mono
-        if page.size < PAGE and start + page.size <= page.total:
+        page = await self._target.page(start, self._priority())
+        if page is None:
+            self._no_good("unknown", KEPT)
+        elif isinstance(page, Outcome):
+            await self._not_read(start, page)
+        elif page.size < PAGE and start + page.size <= page.total:
             self._no_good("short", KEPT)  # the target makes its pages as it likes
-            return
-        if first and self._todo is not None:
-            self._todo.extend(1 + PAGE * number for number in range(1, pages_of(page.total)))
-        await self._serve(start, page, mono - page.seconds + FRESH)
+        else:
+            mono = self._clock.monotonic()
+            self._failed, self._latency = 0, page.seconds
+            self._total, self._total_at = page.total, mono
+            if self._first and self._todo is not None:
+                self._todo.extend(_starts(pages_of(page.total))[1:])
+                self._first = False
+            await self._serve(start, page, mono - page.seconds + FRESH)
+
+    def _priority(self) -> int:
+        return BULK_READ if self._bulk else READ
+
+    async def _not_read(self, start: int, outcome: Outcome) -> None:
+        self._failed += 1
+        if self._failed >= FAILED:
+            self._failed = 0
+            self._no_good(outcome.code, OFF)
+        elif self._todo is not None:
+            self._todo.appendleft(start)
+        await self._heed(outcome)
 
     async def _serve(self, start: int, page: Page, until: float) -> None:
         """Find out who of ``page`` is due, and have it proven once that pages show what reads show."""
         users = {key: user for user in page.users for key in keys_of(user)}
-        self._passed.update(users)
         changes = await self._store.due_of(self._org, self._clock.now(), list(users))
         found = [
             (change, Listed(users[change.user.key], until))
@@ -220,14 +229,15 @@ class Pages:
         ]
         if found and not self._proven and not await self._prove(found):
             found = []
-        self._ready.append(_Read(start, found))
+        self._ready.append(_Read(start, tuple(users), found, until))
 
     async def _prove(self, found: list[Found]) -> bool:
         """Read one of them singly, and put it in its place; whether pages may be used."""
         change, listed = found[0]
-        read = await self._target.read(listed.user.id, BULK_READ if self._bulk else READ)
+        read = await self._target.read(listed.user.id, self._priority())
         if not isinstance(read, User):
-            return False  # that change's own try meets it, too
+            await self._heed(read)
+            return False
         found[0] = change, Listed(read, listed.until)
         if read.version != listed.user.version:
             return False  # it changed meanwhile; the next page may tell
@@ -244,15 +254,25 @@ class Pages:
         ids, keys = {change.id for change in busy}, {change.user.key for change in busy}
         while self._ready:
             page = self._ready.popleft()
+            if self._clock.monotonic() > page.until - MARGIN:
+                self._again(page, ())
+                continue
             free = [pair for pair in page.found if pair[0].id not in ids and pair[0].user.key not in keys]
             room = min(self._capacity() - self._waiting(), MOST_TRIES - len(busy) - len(taken))
             now = free[: max(0, room)]
             taken += now
             keys.update(change.user.key for change, _ in now)
             self._given += [listed for _, listed in now]
-            if len(now) < len(free) and self._todo is not None:
-                self._todo.appendleft(page.start)
+            self._passed.update(page.keys)
+            if len(now) < len(free):
+                self._again(page, free[len(now) :])
         return taken
+
+    def _again(self, page: _Read, left: Sequence[Found]) -> None:
+        """Read ``page`` once more in this pass: for those ``left`` there was no time."""
+        self._passed.difference_update(change.user.key for change, _ in left)
+        if self._todo is not None:
+            self._todo.appendleft(page.start)
 
     def _sort_out(self) -> None:
         """Forget those that are done, and learn from what became of them."""
@@ -264,3 +284,8 @@ class Pages:
             self._refuted = 0
             self._proven = False
             self._no_good("refuted", KEPT)
+
+
+def _starts(pages: int) -> list[int]:
+    """The numbers of the first users of ``pages`` pages."""
+    return [1 + PAGE * number for number in range(pages)]

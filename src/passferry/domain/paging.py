@@ -18,7 +18,7 @@ FEWEST = 2 * PAGE
 """Due users from which on pages are thought of. Fewer are read one by one, and no page is tried for them."""
 FLOOD = 10
 """People's changes at a time that leave bulk its tenth of the quota, and no more."""
-_MARGIN = 2.0
+MARGIN = 2.0
 """Seconds of ``FRESH`` that are not planned with: a store may be slow, somebody else may go first."""
 MOST_AHEAD = 8
 """Pages that are read at the same time, for targets that are fast but far away."""
@@ -51,9 +51,10 @@ def pays(pages: int, due: int, capacity: int) -> bool:
 def capacity(rate: float, latency: float) -> int:
     """How many users of a page can be written to in time.
 
-    ``rate`` is requests a second, ``latency`` the seconds that a page takes.
+    ``rate`` is requests a second, ``latency`` the seconds that a page takes. Two requests are somebody else's:
+    the next page, and a read beside it.
     """
-    return max(0, int(rate * (FRESH - _MARGIN - latency)))
+    return max(0, int(rate * (FRESH - MARGIN - latency)) - 2)
 
 
 def ahead(rate: float, latency: float) -> int:
