@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import AFTER, Kind, Limits, Next, Outcome, decide
+from passferry.domain.outcome import AFTER, OUR_OWN, Kind, Limits, Next, Outcome, decide
 from passferry.domain.paging import Listed
 from passferry.domain.password import Password
 from passferry.domain.scim import User
@@ -51,8 +51,6 @@ KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
 DRY_RUN = "dry.run"
 """The code of a change that would have been written, were its org not in a dry run."""
-NO_TRY = ("user.busy", "user.lookup", "intent.stale")
-"""Codes of our own with which a change waits on: nothing was asked of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +339,7 @@ class Attempts:
 
     def _count(self, change: Change, outcome: Outcome) -> None:
         t = self._t
-        if outcome.code not in NO_TRY:
+        if outcome.code not in OUR_OWN:
             t.meter.tried(self.org, outcome.kind)
         if change.state is State.APPLIED:
             t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))

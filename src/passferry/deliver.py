@@ -10,6 +10,7 @@ import structlog
 
 from passferry.attempt import DRY_RUN, Attempts, Tools
 from passferry.domain.change import Change
+from passferry.domain.clock_watch import ClockWatch
 from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
@@ -37,6 +38,7 @@ class Delivery:
         self.org = org
         self._t = tools
         self._tasks: dict[asyncio.Task[None], Change] = {}
+        self._of_pages: set[asyncio.Task[None]] = set()  # among them
         self._looked_at = self._looked_after_at = float("-inf")
         self._blocked_until = 0.0
         self._wake_in: float | None = None  # seconds
@@ -46,6 +48,7 @@ class Delivery:
         heed = self._attempts.heed
         self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake, heed)
         self.started = tools.clock.monotonic()
+        self._watch = ClockWatch(tools.clock.now(), self.started)
 
     @property
     def gate(self) -> PacedGate:
@@ -121,14 +124,15 @@ class Delivery:
         t.notices.owner(self.org).clear()
         now = t.clock.now()
         self._looked_at = mono = t.clock.monotonic()
+        await self._follow_clock(now, mono)
         await self._look_after(now, mono)
         found_out = self._attempts.found_out
         busy = [change.id for change in self._tasks.values()]
-        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy)
+        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy) + len(self._of_pages)
         due = await t.store.due(self.org, now, room and CONCURRENCY, busy)
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
-        if not room and self.health.paused != OPERATOR and len(busy) < CONCURRENCY:
+        if not room and self.health.paused != OPERATOR and len(busy) - len(self._of_pages) < CONCURRENCY:
             t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
@@ -153,7 +157,8 @@ class Delivery:
             self._start(change, listed)
 
     def _start_some(self, due: Sequence[Change], mono: float) -> None:
-        room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
+        free = CONCURRENCY - len(self._tasks) + len(self._of_pages)
+        room = self.health.room(free, len(self._tasks), mono)
         if room <= 0:
             return
         users = {change.user.key for change in self._tasks.values()}
@@ -172,6 +177,14 @@ class Delivery:
             room -= 1
             self._start(change)
 
+    async def _follow_clock(self, now: float, mono: float) -> None:
+        """Waits are stored as dates. A clock that is set back must not lengthen them by what it was wrong."""
+        by = self._watch.set_back(now, mono)
+        if by:
+            waits = await self._t.store.rebase(self.org, now, by)
+            log.warning("clock.set_back", org=self.org, seconds=round(by), waits=waits)
+        self._watch.note(now, mono)
+
     async def _look_after(self, now: float, mono: float) -> None:
         """Now and then: end what is too old, and take up again what a defect left half done."""
         t = self._t
@@ -189,10 +202,13 @@ class Delivery:
     def _start(self, change: Change, listed: Listed | None = None) -> None:
         task = asyncio.create_task(self._attempts.bring(change, listed))
         self._tasks[task] = change
+        if listed is not None:
+            self._of_pages.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task)
+        self._of_pages.discard(task)
         self._t.notices.owner(self.org).set()
 
     async def _rest(self, stopping: "asyncio.Task[bool]") -> None:

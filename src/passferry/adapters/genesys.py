@@ -50,24 +50,30 @@ class GenesysTarget:
         self._mode, self._api = write_mode, api_url.rstrip("/") + "/api/v2"
         self._bearer = Bearer(client, tokens, gate, request_limit, "application/json", clock)
         self._users = ScimUsers(self._bearer, self._api + "/scim/v2/users", strong=True)
+        self._inactive_so_far: dict[str, str] = {}
+        self._inactive_from = 1
 
     async def find(self, user_name: str, priority: int = READ) -> User | Outcome | None:
         """See ``Target.find``. A filter by name may leave inactive users out."""
         return await self._users.find(user_name, priority)
 
     async def inactive(self) -> dict[str, str] | Outcome:
-        """See ``Target.inactive``: page after page, as bulk, at most 10,000 users."""
-        found: dict[str, str] = {}
-        start = 1
-        for _ in range(MOST_PAGES):
+        """See ``Target.inactive``: page after page, as bulk, at most 10,000 users.
+
+        After a page that could not be read, the next call goes on with it.
+        """
+        found, start = self._inactive_so_far, self._inactive_from
+        while start <= MOST_PAGES * PAGE:
             page = await self._users.page("active eq false", start, PAGE, BULK_LIST)
             if isinstance(page, Outcome):
                 return page
             total, items, _ = page
             found.update(_inactive_names(items))
             start += len(items)
+            self._inactive_from = start
             if not items or start > total:
                 break
+        self._inactive_so_far, self._inactive_from = {}, 1
         return found
 
     async def page(self, start: int, priority: int) -> Page | Outcome:
@@ -81,7 +87,10 @@ class GenesysTarget:
     def alike(self, listed: User, read: User) -> bool:
         """See ``Target.alike``. Only a PUT needs more of a user than who it is, and its version."""
         if self._mode == SCIM_PUT:
-            return same(listed.raw, read.raw)
+            try:
+                return same(listed.raw, read.raw)
+            except NotScim:
+                return False
         return replace(listed, raw="", entity_tag=None) == replace(read, raw="", entity_tag=None)
 
     async def read(self, user_id: str, priority: int = READ) -> User | Outcome:

@@ -83,10 +83,17 @@ class Pacer:
         allowed = self._stated_limit or self.configured
         return allowed if self._learnt is None else min(allowed, self._learnt)
 
-    @property
-    def share(self) -> float:
-        """The part of ``limit`` that others leave to us, requests a window."""
-        return max(self.limit * LEAST_SHARE, self.limit - self._others_rate() * WINDOW)
+    def spacing(self, now: float) -> float:
+        """Seconds between two requests that are spread evenly over what others leave to us."""
+        least, theirs = self.window / self.limit, self._others_rate()
+        if theirs == 0.0:
+            return least
+        ours = self.limit - theirs * WINDOW
+        stated = self._stated
+        if stated is not None and now < stated.resets_at:  # what is left of this window, rather
+            left = stated.resets_at - now
+            ours = (stated.allowed - stated.count - stated.sent_since - theirs * left) * WINDOW / left
+        return max(least, self.window / max(ours, LEAST_SHARE * self.limit))
 
     @property
     def window(self) -> float:
@@ -105,7 +112,7 @@ class Pacer:
         """The earliest time at which a request may start; at most ``now`` means at once."""
         self._forget(now)
         limit = self.limit
-        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.window / self.share)
+        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.spacing(now))
         if len(self._sent) >= limit:
             at = max(at, self._sent[-limit] + self.window)
         stated = self._stated
@@ -125,7 +132,7 @@ class Pacer:
         """A request starts."""
         self._sent.append(now)
         self._sent_ever += 1
-        self._next = max(now, self._next) + self.window / self.share
+        self._next = max(now, self._next) + self.spacing(now)
         if self._stated is not None:
             self._stated = replace(self._stated, sent_since=self._stated.sent_since + 1)
 

@@ -51,8 +51,8 @@ def pays(pages: int, due: int, capacity: int) -> bool:
 def capacity(rate: float, latency: float) -> int:
     """How many users of a page can be written to in time.
 
-    ``rate`` is requests a second, ``latency`` the seconds that a page takes. Two requests are somebody else's:
-    the next page, and a read beside it.
+    ``rate`` is requests a second, ``latency`` the seconds that a page takes. Two requests are not theirs: the
+    next page, and a read beside it.
     """
     return max(0, int(rate * (FRESH - MARGIN - latency)) - 2)
 
