@@ -98,8 +98,14 @@ class Pages:
             busy: changes that are being tried.
         """
         self._sort_out()
-        await self._plan(due, now, busy)
-        return self._take(busy)
+        found = self._take(busy)
+        try:
+            await self._plan(due, now, [*busy, *(change for change, _ in found)])
+        except BaseException:
+            for _, listed in found:  # nobody tries them now: they are due as before
+                listed.waits, listed.done = False, True
+            raise
+        return found
 
     def comes_to(self, change: Change) -> bool:
         """Whether ``change`` waits for the pass to come to its user, or for those of a page to be done.

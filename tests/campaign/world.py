@@ -68,7 +68,7 @@ class World:
         switches = SimulatorSettings().changed({"faults": faults, **plan.switches})
         self.simulator = Simulator(
             switches,
-            clock=self.clock.now,
+            clock=self.clock.true,
             seed=plan.seed,
             users=plan.directory or max(40, 2 * plan.users),
             journal_size=20_000,

@@ -22,6 +22,8 @@ UNSTATED_MARGIN = 1.5
 """The same where it states nothing: a window was once reported as 61 s."""
 LEARNT_FOR = 3600.0
 """Seconds for which a limit learnt from a 429 is believed; then the configured one is tried again."""
+_NOTHING = 1e-9
+"""Seconds by which sums of fractions are off."""
 _SAME_WINDOW = 2.5
 """Seconds by which two answers may differ about the end of one window: whole seconds, and their ways here."""
 OTHERS_AFTER = 5.0
@@ -112,7 +114,7 @@ class Pacer:
         """The earliest time at which a request may start; at most ``now`` means at once."""
         self._forget(now)
         limit = self.limit
-        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.spacing(now))
+        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.spacing(now) - _NOTHING)
         if len(self._sent) >= limit:
             at = max(at, self._sent[-limit] + self.window)
         stated = self._stated
