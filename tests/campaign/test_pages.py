@@ -12,7 +12,10 @@ from campaign.plans import BAD_DAY, MODES
 from campaign.virtual_time import EPOCH, run
 from campaign.world import Plan, World, world
 from passferry.domain.change import State
+from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.paging import FRESH
+from passferry.domain.password import Password
+from passferry.domain.scim import User
 from passferry.ports import Page
 from simulator.caller import Caller
 
@@ -328,7 +331,7 @@ def test_a_limit_of_scim_alone_below_the_stated_one_is_learnt(headers: str) -> N
     assert sent >= 0.93 * 3 * 60
 
 
-async def _hours(fault: str, path: str) -> tuple[float, set[State]]:
+async def _told_to_wait(fault: str, path: str) -> tuple[float, set[State]]:
     async with world(_plan(users=5)) as it:
         it.simulator.next(fault, path=path)
         started = it.clock.now()
@@ -347,6 +350,39 @@ async def _hours(fault: str, path: str) -> tuple[float, set[State]]:
 )
 def test_a_wait_is_kept_however_it_is_told(fault: str, path: str, least: float, most: float) -> None:
     """Seconds, a date, or the token endpoint's own way."""
-    waited, states = run(_hours(fault, path))
+    waited, states = run(_told_to_wait(fault, path))
     assert states == {State.APPLIED}
     assert least <= waited <= most
+
+
+def _api_requests(it: World) -> int:
+    return sum("/oauth/" not in entry.path for entry in it.simulator.journal())
+
+
+async def _asked_to_wait(by: float) -> set[State]:
+    async with world(_plan(users=80)) as it:
+        write = it.gateway.deliveries["default"]._t.target.write
+
+        async def throttled(user: User, password: Password) -> Outcome:
+            it.gateway.deliveries["default"]._t.target.write = write  # type: ignore[method-assign]
+            return Outcome(Kind.THROTTLED, "too.many.requests", retry_after=3 * 3600.0)
+
+        it.gateway.deliveries["default"]._t.target.write = throttled  # type: ignore[method-assign]
+        await _started(it, 80, by_id=True)
+        await asyncio.sleep(60.0)
+        sent = _api_requests(it)
+        it.clock.wrong_by = by
+        await asyncio.sleep(60.0)
+        await it.push(it.users[0], "N3w-Passw0rd!again")
+        await asyncio.sleep(60.0)
+        await it.crash()
+        await asyncio.sleep(3 * 3600.0 - 300.0)
+        assert _api_requests(it) == sent
+        await asyncio.sleep(300.0)
+        return {change.state for change in await it.settle(0.1)}
+
+
+@pytest.mark.parametrize("by", [0.0, -86400.0])
+def test_a_wait_of_hours_outlives_the_process(by: float) -> None:
+    """Nothing is sent before it is over, and everything then; also when the clock is set back meanwhile."""
+    assert run(_asked_to_wait(by)) == {State.APPLIED, State.SUPERSEDED}

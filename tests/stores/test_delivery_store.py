@@ -38,11 +38,13 @@ def test_however_many_people_are_due_a_few_of_bulk_are_named_beside_them(bench: 
     """Or bulk would get nothing while people come."""
 
     async def body() -> None:
-        bulk = [
-            await bench.accepted(f"b{number}@example.com", bulk=True)
-            for number in range(store_deliver.BULK_BESIDE + 1)
-        ]
-        people = [await bench.accepted(f"p{number}@example.com") for number in range(3)]
+        bulk, people = list[Change](), list[Change]()
+        for number in range(store_deliver.BULK_BESIDE + 1):
+            bench.now += 1
+            bulk.append(await bench.accepted(f"b{number}@example.com", bulk=True))
+        for number in range(3):
+            bench.now += 1
+            people.append(await bench.accepted(f"p{number}@example.com"))
         named = await due(bench, limit=3)
         assert named == [change.id for change in [*people, *bulk[: store_deliver.BULK_BESIDE]]]
         assert await due(bench, busy=(bulk[0].id,), limit=3) == [c.id for c in [*people, *bulk[1:]]]
@@ -99,13 +101,15 @@ def test_waits_go_back_with_the_clock(bench: Bench) -> None:
         waits, was_due = await bench.accepted(), await bench.accepted("due@example.com")
         begun = await bench.begun(waits)
         await bench.delivery.settle(begun, LOST, AGAIN, bench.now)
+        await bench.delivery.note_health("default", None, None, bench.now + 42, bench.now)
         bench.now -= 3600
         assert await due(bench) == []
-        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 3
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 4
+        assert (await bench.delivery.org_state("default")).blocked_until == bench.now + 42
         assert await due(bench) == [was_due.id]
         standing = await bench.delivery.resolve(waits.id, UUID, bench.now)
         assert standing.intent_at == bench.now
-        bench.now += 20
+        bench.now += 60
         assert set(await due(bench)) == {was_due.id, waits.id}
         assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
 

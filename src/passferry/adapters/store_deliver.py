@@ -182,10 +182,15 @@ class SqlDeliveryStore:
             .where(ACCOUNTS.c.org == org, ACCOUNTS.c.intent_at > now)
             .values(intent_at=ACCOUNTS.c.intent_at - by)
         )
+        blocked = (
+            update(ORGS)
+            .where(ORGS.c.name == org, ORGS.c.blocked_until > now)
+            .values(blocked_until=ORGS.c.blocked_until - by)
+        )
 
         def work(c: Connection) -> int:
             lock_org(c, org)
-            return c.execute(waits).rowcount + c.execute(intents).rowcount
+            return sum(c.execute(each).rowcount for each in (waits, intents, blocked))
 
         return await self._database.run(work)
 
