@@ -123,7 +123,8 @@ def main() -> int:
         if chosen.only not in name:
             continue
         it = run(drain(backlog))
-        row = f"| {name} | {it.each:.4f} | {it.listed} | {it.throttled} | {it.used:.2%} |"
+        used = f"{it.used:.2%}" if it.used else ""  # too short for a whole minute
+        row = f"| {name} | {it.each:.4f} | {it.listed} | {it.throttled} | {used} |"
         print(f"{row} {it.seconds / 60:.1f} |" + ("" if it.applied == it.changes else " NOT ALL APPLIED"))
         sys.stdout.flush()
     return 0
