@@ -8,7 +8,7 @@ import pytest
 from campaign.virtual_time import EPOCH, VirtualClock, run
 from passferry.domain.pacing import BURST, Pacer
 from passferry.gate import GateClosed, PacedGate
-from passferry.ports import BULK_LIST, READ, WRITE
+from passferry.ports import BULK_LIST, BULK_READ, BULK_WRITE, LISTED_WRITE, READ, WRITE
 
 
 def gate(limit: int = 300) -> PacedGate:
@@ -196,5 +196,43 @@ def test_a_clock_that_is_set_after_it_was_confirmed_is_not_right_any_more() -> N
         assert not it.clock_is_right()
         it.seen({"date": formatdate(jumped, usegmt=True)})
         assert it.clock_is_right()
+
+    run(body())
+
+
+def test_people_go_before_bulk_and_bulk_keeps_a_tenth() -> None:
+    """However many people wait, every tenth slot is bulk's; whose writes go before its reads."""
+
+    async def body() -> None:
+        it, order = gate(), list[str]()
+
+        async def ask(priority: int, name: str) -> None:
+            await it.slot(priority)
+            order.append(name)
+
+        for _ in range(BURST):
+            await it.slot(WRITE)
+        asks = [(BULK_READ, "bulk read"), (BULK_WRITE, "bulk write")] * 5
+        asks += [(priority, "person") for priority in (LISTED_WRITE, READ, WRITE) for _ in range(30)]
+        await asyncio.gather(*(ask(priority, name) for priority, name in asks))
+        assert order.index("bulk write") == 9
+        assert [name for name in order if name != "person"] == ["bulk write"] * 5 + ["bulk read"] * 5
+        assert [sum(name != "person" for name in order[at : at + 10]) for at in range(0, 100, 10)] == [1] * 10
+
+    run(body())
+
+
+def test_bulk_alone_uses_all_of_the_quota() -> None:
+    """Nothing is kept free for people who are not there; one who comes has the next slot."""
+
+    async def body() -> None:
+        loop, it = asyncio.get_running_loop(), gate()
+        tasks = [asyncio.create_task(it.slot(BULK_READ)) for _ in range(600)]
+        await asyncio.sleep(61.5)
+        assert sum(task.done() for task in tasks) >= 300
+        at = loop.time()
+        await it.slot(READ)
+        assert loop.time() - at <= 61.5 / 300 + 0.001
+        await asyncio.gather(*tasks)
 
     run(body())

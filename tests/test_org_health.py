@@ -9,6 +9,7 @@ from passferry.domain.outcome import Kind, Outcome
 from passferry.org_health import (
     FIRST_PROBE,
     LONGEST_PROBE,
+    NEXT_USER,
     OPERATOR,
     OUTAGES_APART,
     REFUSED_TOKENS,
@@ -145,6 +146,20 @@ def test_what_was_under_way_when_the_org_paused_does_not_put_off_the_probe() -> 
     for n in range(64):
         health.outcome(down("invalid_client"), f"n:{n}", 100.0 + n / 1000)
     assert health.held_up(100.0) == FIRST_PROBE
+
+
+@pytest.mark.parametrize("code", ["user.busy", "user.lookup", "intent.stale", "key.missing"])
+def test_a_probe_that_asked_nothing_puts_nothing_off(code: str) -> None:
+    """Its user had to wait for something of ours: another is tried soon, and the wait does not grow."""
+    health = OrgHealth()
+    health.outcome(down("invalid_client"), "a", 0.0)
+    mono = health.held_up(0.0)
+    health.outcome(Outcome(Kind.THROTTLED, code), "i:b", mono)
+    assert health.held_up(mono) == NEXT_USER
+    assert [one.id for one in health.choose([change("b"), change("c")])] == ["c", "b"]
+    mono += NEXT_USER
+    health.outcome(down("invalid_client"), "c", mono)
+    assert health.held_up(mono) == FIRST_PROBE * 2
 
 
 # --- outages ---------------------------------------------------------------------------------

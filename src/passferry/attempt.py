@@ -11,13 +11,19 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import AFTER, Kind, Limits, Next, Outcome, decide
+from passferry.domain.outcome import AFTER, OUR_OWN, Kind, Limits, Next, Outcome, decide
+from passferry.domain.paging import Listed
 from passferry.domain.password import Password
 from passferry.domain.scim import User
 from passferry.gate import GateClosed, PacedGate
 from passferry.notices import Notices
 from passferry.org_health import OrgHealth, Outage
 from passferry.ports import (
+    BULK_LISTED_WRITE,
+    BULK_READ,
+    BULK_WRITE,
+    LISTED_WRITE,
+    READ,
     WRITE,
     Binding,
     Clock,
@@ -45,8 +51,6 @@ KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
 DRY_RUN = "dry.run"
 """The code of a change that would have been written, were its org not in a dry run."""
-NO_TRY = ("user.busy", "user.lookup", "intent.stale")
-"""Codes of our own with which a change waits on: nothing was asked of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Attempts:
         self._t = tools
         self._whom = Whom(tools.target, tools.clock, tools.random)
         self._busy_ids: set[str] = set()
+        self._intents: dict[str, tuple[float, float]] = {}  # of users in doubt: when, by both clocks
         self._noting = self._noted = 0
         self.health = health
         self._outage = Outage()
@@ -84,10 +89,13 @@ class Attempts:
         """How often a finding about the org was written down; None while one is."""
         return None if self._noting else self._noted
 
-    async def bring(self, change: Change) -> None:
-        """One try. Never raises: what goes wrong is the change's outcome, or logged."""
+    async def bring(self, change: Change, listed: Listed | None = None) -> None:
+        """One try. Never raises: what goes wrong is the change's outcome, or logged.
+
+        ``listed`` is the user as a page of all users showed it.
+        """
         try:
-            await self._try(change)
+            await self._try(change, listed)
         except (GateClosed, asyncio.CancelledError):
             pass  # nothing was sent; it is due again after the next start
         except StoreFull as full:
@@ -98,10 +106,13 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  # one change's defect must not stop the org; no text: it may quote
             log.error("delivery.defect", org=self.org, change=change.id, kind=type(error).__name__)
             await asyncio.sleep(5.0)
+        finally:
+            if listed is not None:
+                listed.waits, listed.done = False, True
 
-    async def _try(self, change: Change) -> None:
+    async def _try(self, change: Change, listed: Listed | None) -> None:
         t = self._t
-        resolved = await self._whom.is_(change.user, change.resolved_id)
+        resolved = await self._resolved(change, listed)
         if isinstance(resolved, Outcome):
             await self._settle(change, change, resolved)
             return
@@ -110,55 +121,103 @@ class Attempts:
             t.notices.announce(change)
             return
         change = standing.change
-        if resolved in self._busy_ids or self._in_doubt(standing.intent_at):
-            await self._postpone(change, standing.intent_at)
+        doubt = self._in_doubt(resolved, standing.intent_at)
+        if resolved in self._busy_ids or doubt > 0.0:
+            await self._postpone(change, doubt)
             return
         self._busy_ids.add(resolved)
         try:
-            await self._read_and_write(change, resolved, standing.delivered)
+            if listed is None or not await self._write_listed(change, listed, standing.delivered):
+                await self._read_and_write(change, resolved, standing.delivered)
         finally:
             self._busy_ids.discard(resolved)
 
+    async def _resolved(self, change: Change, listed: Listed | None) -> str | Outcome:
+        if listed is not None and change.user.kind == "userName" and change.resolved_id is None:
+            return listed.user.id  # the name is the user's: it was compared when the page was read
+        return await self._whom.is_(change.user, change.resolved_id, _read_priority(change))
+
     async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
         t = self._t
-        user = await t.target.read(resolved)
+        user = await t.target.read(resolved, _read_priority(change))
         if isinstance(user, User):
             obstacle = _obstacle(change, user)
-            if obstacle is None and await self._is_delivered(change, user, delivered):
-                await self._settle_as(
-                    change,
-                    Outcome(Kind.APPLIED, "password.unchanged", version=user.version),
-                    Next(State.APPLIED, evidence=Evidence.INFERRED),
-                )
+            if obstacle is None and await self._needs_no_write(change, user, delivered):
                 return
-            if obstacle is None and not t.dry_run:
+            if obstacle is None:
+                await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
                 await self._write(change, user)
                 return
-            user = obstacle or Outcome(Kind.DRY_RUN, DRY_RUN)
+            user = obstacle
         await self._settle(change, change, user)
 
-    async def _write(self, change: Change, user: User) -> None:
+    async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> bool:
+        """Write to a user of a page, while what it showed is fresh. False: the user must be read singly."""
+        t, user = self._t, listed.user
+        if _obstacle(change, user) is not None:
+            return False
+        if await self._needs_no_write(change, user, delivered):
+            return True
+        try:
+            async with asyncio.timeout(listed.until - t.clock.monotonic()):
+                await t.gate.slot(BULK_LISTED_WRITE if change.bulk else LISTED_WRITE)
+        except TimeoutError:
+            return False
+        finally:
+            listed.waits = False
+        listed.refuted = await self._write(change, user) is Kind.CONFLICT
+        return True
+
+    async def _needs_no_write(self, change: Change, user: User, delivered: Delivered | None) -> bool:
+        """Settle a change that is done without a write."""
+        if await self._is_delivered(change, user, delivered):
+            unchanged = Outcome(Kind.APPLIED, "password.unchanged", version=user.version)
+            await self._settle_as(change, unchanged, Next(State.APPLIED, evidence=Evidence.INFERRED))
+            return True
+        if self._t.dry_run:
+            await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
+            return True
+        return False
+
+    async def _write(self, change: Change, user: User) -> Kind | None:
+        """Write, the slot for it being granted; what it came to, or None when nothing was sent."""
         t = self._t
-        await t.gate.slot(WRITE)
         started = t.clock.monotonic()
-        begun = await t.store.begin(change.id, user.version, t.clock.now(), t.limits.doubt)
+        now = t.clock.now()
+        begun = await t.store.begin(change.id, user.version, now, t.limits.doubt)
         if begun is None:
             t.notices.announce(change)
-            return
+            return None
         if isinstance(begun, float):
-            await self._postpone(change, begun - t.limits.doubt)
-            return
+            await self._postpone(change, min(begun - now, t.limits.doubt))
+            return None
         password = self._open(begun)
         if isinstance(password, Outcome):
             await self._settle(change, begun, password, user.version)
-            return
+            return None
         if t.clock.monotonic() - started > INTENT_FRESH:
             await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
-            return
+            return None
+        outcome, nxt, verifier = await self._sent(change, begun, user, password, now)
+        await self._settle_as(begun, outcome, nxt, verifier)
+        return outcome.kind
+
+    async def _sent(
+        self, change: Change, begun: Change, user: User, password: Password, intent_at: float
+    ) -> tuple[Outcome, Next, bytes | None]:
+        """The write itself, and what follows from its answer; the verifier is computed meanwhile."""
+        t = self._t
+        resolved = begun.resolved_id or ""
+        mono = t.clock.monotonic()
+        for over in [one for one, (_, began) in self._intents.items() if began + t.limits.doubt <= mono]:
+            del self._intents[over]
+        self._intents[resolved] = (intent_at, mono)
         hashing = asyncio.create_task(t.hasher.hash(password)) if t.hasher is not None else None
         try:
             outcome = await self._send(user, password)
             nxt = self._decide(change, outcome, user.version)
+            if not nxt.keep_doubt:
+                self._intents.pop(resolved, None)
             verifier = None
             if hashing is not None and nxt.state is State.APPLIED:
                 verifier = await self._verifier(begun, hashing)
@@ -169,7 +228,7 @@ class Attempts:
             outcome = replace(outcome, version=user.version)
         elif nxt.state is State.APPLIED and outcome.version in (None, user.version) and user.version:
             outcome = replace(outcome, version=AFTER + user.version)
-        await self._settle_as(begun, outcome, nxt, verifier)
+        return outcome, nxt, verifier
 
     async def _send(self, user: User, password: Password) -> Outcome:
         try:
@@ -217,15 +276,24 @@ class Attempts:
 
     # --- outcomes ------------------------------------------------------------------------------
 
-    def _in_doubt(self, intent_at: float | None) -> bool:
-        now = self._t.clock.now()
-        return intent_at is not None and now < intent_at + self._t.limits.doubt
+    def _in_doubt(self, resolved: str, intent_at: float | None) -> float:
+        """Seconds for which a send to the user that began at ``intent_at`` may still be executed.
 
-    async def _postpone(self, change: Change, intent_at: float | None) -> None:
-        """Another send to the same user may still be executed."""
-        left = intent_at + self._t.limits.doubt - self._t.clock.now() if intent_at is not None else 0.0
-        wait = max(0.5, left)
-        await self._settle(change, change, Outcome(Kind.THROTTLED, "user.busy", retry_after=wait))
+        One of our own is measured by the monotonic clock: the other may have been set meanwhile.
+        """
+        if intent_at is None:
+            self._intents.pop(resolved, None)
+            return 0.0
+        clock, doubt = self._t.clock, self._t.limits.doubt
+        at, began = self._intents.get(resolved, (None, 0.0))
+        if at == intent_at:
+            return began + doubt - clock.monotonic()
+        return min(intent_at - clock.now(), 0.0) + doubt
+
+    async def _postpone(self, change: Change, wait: float) -> None:
+        """Another send to the same user may still be executed, for ``wait`` seconds."""
+        busy = Outcome(Kind.THROTTLED, "user.busy", retry_after=max(0.5, wait))
+        await self._settle(change, change, busy)
 
     def _decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:
         return decide(change, outcome, self._t.clock.now(), self._t.limits, self._t.random(), version)
@@ -267,25 +335,25 @@ class Attempts:
             correlation_id=outcome.correlation_id,
         )
         self._count(done, outcome)
-        await self._heed(done, outcome)
+        await self.heed(outcome, change=done)
         t.notices.announce(done)
 
     def _count(self, change: Change, outcome: Outcome) -> None:
         t = self._t
-        if outcome.code not in NO_TRY:
+        if outcome.code not in OUR_OWN:
             t.meter.tried(self.org, outcome.kind)
         if change.state is State.APPLIED:
             t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
 
-    async def _heed(self, change: Change, outcome: Outcome) -> None:
-        """What an outcome says about the org as a whole."""
+    async def heed(self, outcome: Outcome, change: Change | None = None) -> None:
+        """What an outcome says about the org as a whole; ``change`` None: it was no change's."""
         t = self._t
         now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
         if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
             t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
         before = self.health.paused
-        after = self.health.outcome(outcome, change.user.key, mono)
+        after = before if change is None else self.health.outcome(outcome, change.user.key, mono)
         if until or after != before:
             await self._note_health(before, after, until, now)
             t.notices.wake_all()
@@ -314,6 +382,10 @@ def unmoved(delivered: str | None, now: str) -> bool:
     before = delivered.removeprefix(AFTER)
     counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
     return now == before or (counted and int(now) == int(before) + 1)
+
+
+def _read_priority(change: Change) -> int:
+    return BULK_READ if change.bulk else READ
 
 
 def _obstacle(change: Change, user: User) -> Outcome | None:

@@ -10,14 +10,19 @@ import structlog
 
 from passferry.attempt import DRY_RUN, Attempts, Tools
 from passferry.domain.change import Change
+from passferry.domain.clock_watch import ClockWatch
+from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
+from passferry.pages import Pages
 from passferry.ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
 
 CONCURRENCY = 64
 """Users of one org that are worked on at a time; a slow target needs many to use its quota."""
+FOR_BULK = 6
+"""Of these, kept for bulk while people are due; its tenth of the quota needs no more."""
 LOOK_AFTER_EVERY = 30.0
 GATHER = 0.05
 """Seconds between two looks for what is due: what ends or is accepted meanwhile shares one. A first one waits
@@ -33,12 +38,17 @@ class Delivery:
         self.org = org
         self._t = tools
         self._tasks: dict[asyncio.Task[None], Change] = {}
+        self._of_pages: set[asyncio.Task[None]] = set()  # among them
         self._looked_at = self._looked_after_at = float("-inf")
         self._blocked_until = 0.0
         self._wake_in: float | None = None  # seconds
         self.health = OrgHealth()
         self._attempts = Attempts(org, tools, self.health)
+        wake = tools.notices.owner(org).set
+        heed = self._attempts.heed
+        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake, heed)
         self.started = tools.clock.monotonic()
+        self._watch = ClockWatch(tools.clock.now(), self.started)
 
     @property
     def gate(self) -> PacedGate:
@@ -114,18 +124,20 @@ class Delivery:
         t.notices.owner(self.org).clear()
         now = t.clock.now()
         self._looked_at = mono = t.clock.monotonic()
+        await self._follow_clock(now, mono)
         await self._look_after(now, mono)
         found_out = self._attempts.found_out
         busy = [change.id for change in self._tasks.values()]
-        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy)
+        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy) + len(self._of_pages)
         due = await t.store.due(self.org, now, room and CONCURRENCY, busy)
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
-        if not room and self.health.paused != OPERATOR and len(busy) < CONCURRENCY:
+        if not room and self.health.paused != OPERATOR and len(busy) - len(self._of_pages) < CONCURRENCY:
             t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
         self._blocked_until = due.state.blocked_until
+        await self._start_listed(due.changes, now)
         self._start_some(due.changes, mono)
         self._wake_in = self._until_next(due.next_at, now)
 
@@ -137,20 +149,41 @@ class Delivery:
             times.append(held_up)
         return min(times, default=None)
 
+    async def _start_listed(self, due: Sequence[Change], now: float) -> None:
+        """Start changes of users that a page showed, where pages pay."""
+        if self.health.paused is not None:
+            return
+        for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
+            self._start(change, listed)
+
     def _start_some(self, due: Sequence[Change], mono: float) -> None:
-        room = self.health.room(CONCURRENCY - len(self._tasks), len(self._tasks), mono)
+        free = CONCURRENCY - len(self._tasks) + len(self._of_pages)
+        room = self.health.room(free, len(self._tasks), mono)
         if room <= 0:
             return
         users = {change.user.key for change in self._tasks.values()}
-        for change in self.health.choose(due):
+        waiting = self.health.choose(due)
+        if self.health.paused is None:
+            waiting = [change for change in waiting if not self._pages.comes_to(change)]
+        for_bulk = FOR_BULK if any(change.bulk for change in waiting) else 0
+        for change in waiting:
             if room <= 0:
                 break
             bulk = sum(one.bulk for one in self._tasks.values())
-            if change.user.key in users or (change.bulk and bulk >= CONCURRENCY // 2):
+            full = bulk >= CONCURRENCY // 2 if change.bulk else room <= for_bulk - bulk
+            if change.user.key in users or full:
                 continue
             users.add(change.user.key)
             room -= 1
             self._start(change)
+
+    async def _follow_clock(self, now: float, mono: float) -> None:
+        """Waits are stored as dates. A clock that is set back must not lengthen them by what it was wrong."""
+        by = self._watch.set_back(now, mono)
+        if by:
+            waits = await self._t.store.rebase(self.org, now, by)
+            log.warning("clock.set_back", org=self.org, seconds=round(by), waits=waits)
+        self._watch.note(now, mono)
 
     async def _look_after(self, now: float, mono: float) -> None:
         """Now and then: end what is too old, and take up again what a defect left half done."""
@@ -166,13 +199,16 @@ class Delivery:
             t.meter.expired(self.org, expired)
             t.notices.wake_all()
 
-    def _start(self, change: Change) -> None:
-        task = asyncio.create_task(self._attempts.bring(change))
+    def _start(self, change: Change, listed: Listed | None = None) -> None:
+        task = asyncio.create_task(self._attempts.bring(change, listed))
         self._tasks[task] = change
+        if listed is not None:
+            self._of_pages.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task)
+        self._of_pages.discard(task)
         self._t.notices.owner(self.org).set()
 
     async def _rest(self, stopping: "asyncio.Task[bool]") -> None:
@@ -191,6 +227,7 @@ class Delivery:
 
     async def _finish(self) -> None:
         self._t.gate.close()
+        await self._pages.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from passferry.domain.answers import http_date
 from passferry.domain.pacing import Pacer
-from passferry.ports import BULK_READ, Clock
+from passferry.ports import BULK_WRITE, Clock
 
-BULK_RESERVE = 0.1
+BULK_SHARE = 0.1
+"""What bulk keeps of the quota, however many people wait."""
 CLOCK_TRUST = 300.0
 """Seconds by which an answer's ``Date`` may differ from our clock for it to count as right."""
 
@@ -23,13 +24,18 @@ class GateClosed(Exception):
     """The process is stopping: nothing new is sent."""
 
 
+_Waiter = tuple[int, int, "asyncio.Future[None]"]
+
+
 class PacedGate:
     """The port ``Gate`` over a ``Pacer``; one per org."""
 
     def __init__(self, pacer: Pacer, clock: Clock, request_limit: float) -> None:
         """``request_limit``: seconds after which a request without an answer is no longer in flight."""
         self.pacer, self._clock, self._limit = pacer, clock, request_limit
-        self._heap: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._people: list[_Waiter] = []  # heaps
+        self._bulk: list[_Waiter] = []
+        self._passed_over = 0  # grants to people since bulk, which waits, had one
         self._order = itertools.count()
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -44,7 +50,8 @@ class PacedGate:
         if self._closed:
             raise GateClosed
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._heap, (priority, next(self._order), future))
+        heap = self._bulk if priority >= BULK_WRITE else self._people
+        heapq.heappush(heap, (priority, next(self._order), future))
         self._changed.set()
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._grant())
@@ -56,6 +63,8 @@ class PacedGate:
         if self._in_flight:
             self._in_flight.popleft()
         self.seen(headers)
+        if status == 429:
+            self.pacer.refused(now)
         stated = [_number(headers.get(f"inin-ratelimit-{name}")) for name in ("count", "allowed", "reset")]
         count, allowed, reset = stated
         if count is not None and allowed is not None and reset is not None:
@@ -91,22 +100,20 @@ class PacedGate:
     def close(self) -> None:
         """Send nothing new; whoever waits for a slot gets ``GateClosed``."""
         self._closed = True
-        for _, _, future in self._heap:
-            if not future.done():
-                future.set_exception(GateClosed())
-        self._heap.clear()
+        for heap in (self._people, self._bulk):
+            for _, _, future in heap:
+                if not future.done():
+                    future.set_exception(GateClosed())
+            heap.clear()
         self._changed.set()
 
     async def _grant(self) -> None:
-        while self._heap:
-            priority, _, future = self._heap[0]
-            if future.done():
-                heapq.heappop(self._heap)
-                continue
+        while (heap := self._next()) is not None:
             now = self._clock.monotonic()
-            at = self.pacer.ready_at(now, reserve=BULK_RESERVE if priority >= BULK_READ else 0.0)
+            at = self.pacer.ready_at(now)
             if at <= now:
-                heapq.heappop(self._heap)
+                self._passed_over = self._passed_over + 1 if heap is self._people and self._bulk else 0
+                future = heapq.heappop(heap)[2]
                 self.pacer.sent(now)
                 self._note_sent(now)
                 future.set_result(None)
@@ -117,6 +124,15 @@ class PacedGate:
                     await self._changed.wait()
             except TimeoutError:
                 pass  # it is time
+
+    def _next(self) -> "list[_Waiter] | None":
+        """Whose turn it is: people's, but for bulk's share; None when nobody waits."""
+        for heap in (self._people, self._bulk):
+            while heap and heap[0][2].done():
+                heapq.heappop(heap)  # it was given up
+        if self._bulk and (not self._people or (self._passed_over + 1) * BULK_SHARE >= 1.0):
+            return self._bulk
+        return self._people or None
 
     def _note_sent(self, now: float) -> None:
         self.requests += 1

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from passferry.domain.change import Change
-from passferry.domain.outcome import WHOLE_ORG, Kind, Outcome
+from passferry.domain.outcome import OUR_OWN, WHOLE_ORG, Kind, Outcome
 
 OPERATOR = "operator"
 FIRST_PROBE = 30.0
 LONGEST_PROBE = 900.0
+NEXT_USER = 1.0
+"""Seconds until another user is tried, when the one of a probe had to wait for something of ours."""
 REFUSED_TOKENS = 6
 """Writes in a row that answered 401, each with a fresh token, after which it is not the token's fault."""
 SHORT_OUTAGE = 60.0
@@ -73,7 +75,7 @@ class OrgHealth:
             self._forbidden.clear()
             self._refused_tokens = 0
         elif self.paused is not None:
-            self._postpone(user, mono)
+            self._postpone(user, mono, asked=outcome.code not in OUR_OWN)
         elif outcome.kind is Kind.UNAUTHORIZED:
             self._refused_tokens += 1
             if self._refused_tokens >= REFUSED_TOKENS:
@@ -88,10 +90,13 @@ class OrgHealth:
         self.paused = code
         self._postpone(user, mono)
 
-    def _postpone(self, user: str, mono: float) -> None:
+    def _postpone(self, user: str, mono: float, *, asked: bool = True) -> None:
         if mono < self._probe_at:
             return  # no probe: it was under way when the org was paused, and says nothing new
         self._last_probe = user
+        if not asked:
+            self._probe_at = mono + NEXT_USER
+            return
         self._probe_at = mono + self._probe_wait
         self._probe_wait = min(LONGEST_PROBE, self._probe_wait * 2)
 

@@ -112,8 +112,20 @@ class Hasher(Protocol):
 # --- the target ------------------------------------------------------------------------------
 
 
-WRITE, READ, BULK_READ, BULK_LIST = 0, 1, 2, 9
-"""Priorities at the gate: a write follows its read at once, people go before bulk."""
+WRITE, READ, LISTED_WRITE = 0, 1, 2
+BULK_WRITE, BULK_READ, BULK_LISTED_WRITE, BULK_LIST = 10, 11, 12, 13
+"""Priorities at the gate: people before bulk, and a write follows its read at once. Writes to users of a page
+let the next page go first, so that its answer is here when they are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the list of all users."""
+
+    total: int  # users in the list
+    size: int  # in this page, among them such as are not understood or have no version
+    users: Sequence[User]
+    seconds: float  # from its request to its answer
 
 
 class Gate(Protocol):
@@ -133,14 +145,20 @@ class Target(Protocol):
     No method raises for what the target does: that is an ``Outcome``.
     """
 
-    async def find(self, user_name: str) -> User | Outcome | None:
+    async def find(self, user_name: str, priority: int = READ) -> User | Outcome | None:
         """The one user whose userName equals ``user_name``, case folded; None when no active one does."""
 
     async def inactive(self) -> Mapping[str, str] | Outcome:
         """All inactive users, userName (case folded) to id; empty where the target has no such list."""
 
-    async def read(self, user_id: str) -> User | Outcome:
+    async def read(self, user_id: str, priority: int = READ) -> User | Outcome:
         """The user as it is now, whole."""
+
+    async def page(self, start: int, priority: int) -> Page | Outcome | None:
+        """The users from number ``start`` (the first is 1) on; None where there is no list to rely on."""
+
+    def alike(self, listed: User, read: User) -> bool:
+        """Whether ``listed``, of a page, shows all that a write needs of the same user as it was ``read``."""
 
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
@@ -239,7 +257,19 @@ class DeliveryStore(Protocol):
         """Begin to deliver: an earlier owner begins no write any more. Raises ``NotOwner``."""
 
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> Due:
-        """How the org stands, and what is due: people before bulk, longest waiting first, not ``busy``."""
+        """How the org stands, and what is due: people before bulk, longest waiting first, not ``busy``.
+
+        Where ``limit`` leaves none of bulk, a few are added.
+        """
+
+    async def due_count(self, org: str, now: float, most: int, busy: Sequence[str], *, bulk: bool) -> int:
+        """How many of the people's changes, or of ``bulk``, are due and not ``busy``; of more, ``most``."""
+
+    async def due_of(self, org: str, now: float, keys: Sequence[str]) -> list[Change]:
+        """What is due of the references with these keys."""
+
+    async def rebase(self, org: str, now: float, by: float) -> int:
+        """The clock went back ``by`` seconds, to ``now``: so do the waits that it measured; how many."""
 
     async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
         """Write down who the user is (once), supersede older changes of the same resolved user."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Kind, Outcome
-from passferry.ports import Clock, Target
+from passferry.ports import READ, Clock, Target
 
 INACTIVE_KEPT = 3600.0
 """Seconds for which the list of inactive users is used; all look-ups of an org share it."""
@@ -24,13 +24,13 @@ class Whom:
         self._inactive_lock = asyncio.Lock()
         self._unfound = 0
 
-    async def is_(self, user: Reference, resolved_id: str | None) -> str | Outcome:
+    async def is_(self, user: Reference, resolved_id: str | None, priority: int = READ) -> str | Outcome:
         """The target's id of ``user``; ``resolved_id`` is what is known of it."""
         if user.kind == "id":
             return user.value  # what the seal binds, rather than the column beside it
         if resolved_id is not None:
             return resolved_id
-        found = await self._target.find(user.value)
+        found = await self._target.find(user.value, priority)
         if isinstance(found, Outcome):
             return found
         if found is None:

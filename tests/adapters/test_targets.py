@@ -15,7 +15,7 @@ from passferry.adapters.scim_target import ScimTarget
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
-from passferry.ports import Target
+from passferry.ports import BULK_LIST, BULK_READ, READ, Page, Target
 from passferry.simulator import InProcessTransport, Settings, Simulator
 
 PASSWORD = Password('Canary-"\\é-Pass7!')
@@ -518,14 +518,14 @@ def test_all_inactive_users_are_listed_as_bulk(name: str, quoted: bool) -> None:
         listed = await rig.target.inactive()
         expected = {u.user_name.casefold(): u.id for u in rig.simulator.directory() if not u.active}
         assert listed == expected
-        assert rig.gate.slots == [9] * -(-len(expected) // 25)
+        assert rig.gate.slots == [BULK_LIST] * -(-len(expected) // 25)
 
     run(body)
 
 
 @pytest.mark.parametrize("name", GENESYS)
 def test_a_list_that_fails_half_way_is_an_outcome(name: str) -> None:
-    """A partial list is never taken for the whole."""
+    """A partial list is never taken for the whole; the next time it goes on where it failed."""
 
     async def body() -> None:
         rig = await make_rig(name, users=60)
@@ -536,7 +536,84 @@ def test_a_list_that_fails_half_way_is_an_outcome(name: str) -> None:
         outcome = await rig.target.inactive()
         assert isinstance(outcome, Outcome)
         assert (outcome.kind, outcome.retry_after) == (Kind.UNAVAILABLE, 2.0)
-        assert rig.gate.slots == [9, 9]
+        assert rig.gate.slots == [BULK_LIST, BULK_LIST]
+        listed = await rig.target.inactive()
+        assert not isinstance(listed, Outcome)
+        assert len(listed) == sum(not user.active for user in rig.simulator.directory()) >= 40
+        assert rig.gate.slots == [BULK_LIST] * 3
+        assert listed == await rig.target.inactive()  # which begins anew
+        assert rig.gate.slots == [BULK_LIST] * 5
+
+    run(body)
+
+
+# --- pages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GENESYS)
+def test_a_page_has_25_users_as_a_read_shows_them(name: str) -> None:
+    """Whole, with their versions, with the asked priority; the last page has the rest."""
+
+    async def body() -> None:
+        rig = await make_rig(name, users=60)
+        active = sum(user.active for user in rig.simulator.directory())
+        first, last = await rig.target.page(1, READ), await rig.target.page(51, BULK_READ)
+        assert isinstance(first, Page)
+        assert isinstance(last, Page)
+        assert (first.total, first.size, len(first.users)) == (active, 25, 25)
+        assert (last.total, last.size) == (active, active - 50)
+        assert rig.gate.slots == [READ, BULK_READ]
+        read = await rig.target.read(first.users[7].id)
+        assert isinstance(read, User)
+        assert read.version == first.users[7].version
+        assert rig.target.alike(first.users[7], read)
+        assert not rig.target.alike(first.users[8], read)
+
+    run(body)
+
+
+@pytest.mark.parametrize("name", GENESYS)
+def test_a_reduced_user_of_a_page_is_enough_for_all_but_a_put(name: str) -> None:
+    """Which sends the whole user back; any other version is enough for none."""
+
+    async def body() -> None:
+        rig = await make_rig(name, users=60, list_users="reduced")
+        page = await rig.target.page(1, READ)
+        assert isinstance(page, Page)
+        listed = page.users[3]
+        read = await rig.target.read(listed.id)
+        assert isinstance(read, User)
+        assert rig.target.alike(listed, read) is ("put" not in name)
+        rig.simulator.touch(listed.id)
+        moved = await rig.target.read(listed.id)
+        assert isinstance(moved, User)
+        assert not rig.target.alike(listed, moved)
+
+    run(body)
+
+
+@pytest.mark.parametrize("name", GENESYS)
+def test_a_page_that_cannot_be_read_is_an_outcome(name: str) -> None:
+    """As with any other read; 404 is about the address, not about a user."""
+
+    async def body() -> None:
+        rig = await make_rig(name, users=60)
+        rig.simulator.next("unavailable")
+        outcome = await rig.target.page(1, READ)
+        assert isinstance(outcome, Outcome)
+        assert outcome.kind is Kind.UNAVAILABLE
+
+    run(body)
+
+
+@pytest.mark.parametrize("name", SCIM)
+def test_a_plain_provider_has_no_pages_to_rely_on(name: str) -> None:
+    """No request is made for one."""
+
+    async def body() -> None:
+        rig = await make_rig(name)
+        assert await rig.target.page(1, READ) is None
+        assert rig.requests() == []
 
     run(body)
 

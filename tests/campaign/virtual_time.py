@@ -46,9 +46,14 @@ class VirtualClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.wrong_by = 0.0  # seconds; tests set the clock
 
     def now(self) -> float:
         """Epoch seconds."""
+        return self.true() + self.wrong_by
+
+    def true(self) -> float:
+        """Epoch seconds by everybody else's clock."""
         return EPOCH + self._loop.time()
 
     def monotonic(self) -> float:

@@ -44,6 +44,7 @@ class Plan:
     faults: Mapping[str, float] = field(default_factory=dict)
     minimum_age: int | None = None
     verifier: bool = True
+    directory: int = 0  # users of the org; 0: twice as many as change their passwords, 40 at least
 
 
 @dataclass
@@ -66,7 +67,11 @@ class World:
         faults = {fault.value: 0.0 for fault in Fault} | dict(plan.faults)
         switches = SimulatorSettings().changed({"faults": faults, **plan.switches})
         self.simulator = Simulator(
-            switches, clock=self.clock.now, seed=plan.seed, users=max(40, 2 * plan.users)
+            switches,
+            clock=self.clock.true,
+            seed=plan.seed,
+            users=plan.directory or max(40, 2 * plan.users),
+            journal_size=20_000,
         )
         sealer = RingSealer(generate(0.0, self.random.randbytes), self.random.randbytes)
         database = SqliteDatabase(None, audit_key(sealer), inline=True)
@@ -96,7 +101,7 @@ class World:
             client_secret=Secret("simulator-secret"),
             policy=rules,
         )
-        return Settings(Path("/nowhere"), Path("/nowhere"), orgs={"default": org})
+        return Settings(Path("/nowhere"), Path("/nowhere"), orgs={"default": org}, source_rate=100_000)
 
     def _start(self) -> Gateway:
         gateway = assemble(
@@ -124,14 +129,17 @@ class World:
         await asyncio.gather(*everything, return_exceptions=True)
         self.gateway = self._start()
 
-    async def push(self, user: tuple[str, str], password: str) -> None:
-        """Accept one change, by id or by userName as it falls."""
+    async def push(
+        self, user: tuple[str, str], password: str, *, by_id: bool | None = None, bulk: bool = False
+    ) -> None:
+        """Accept one change, by id or by userName, as it falls unless it is said."""
         user_id, name = user
-        by_id = self.random.random() < 0.5
+        if by_id is None:
+            by_id = self.random.random() < 0.5
         reference = Reference("id", user_id) if by_id else Reference("userName", name)
         try:
             taken = await self.gateway.accept.accept(
-                CALLER, Request("default", reference, Password(password))
+                CALLER, Request("default", reference, Password(password), bulk=bulk)
             )
         except NotAccepted as refusal:
             raise AssertionError(f"refused: {refusal.code}") from None
@@ -228,7 +236,7 @@ class World:
         return f"sealed passwords were kept: {left}" if left else ""
 
 
-_OF_DELIVERY = ("Leases.", "Delivery.", "Attempts.", "PacedGate.", "Tokens.", "Argon2Hasher.")
+_OF_DELIVERY = ("Leases.", "Delivery.", "Attempts.", "Pages.", "PacedGate.", "Tokens.", "Argon2Hasher.")
 
 
 def _difference(before: str, after: str) -> str:

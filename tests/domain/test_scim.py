@@ -18,6 +18,7 @@ from passferry.domain.scim import (
     parse_user,
     patch_body,
     put_body,
+    same,
     value_of,
 )
 
@@ -201,3 +202,31 @@ def test_a_list_gives_its_total_and_its_items_as_text() -> None:
 def test_a_user_does_not_show_its_profile() -> None:
     """The repr of a user has no attribute but id, active and version."""
     assert "jane" not in repr(parse_user(ODD))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ('{"a":1,"b":[]}', '{ "b" : [ ], "a" : 1 }', True),
+        ('{"a":5}', '{"a":5.0}', False),
+        ('{"a":5}', '{"a":"5"}', False),
+        ('{"a":true}', '{"a":1}', False),
+        ('{"a":null}', "{}", False),
+        ('{"a":[1,2]}', '{"a":[2,1]}', False),
+        ('{"a":{"x":1,"y":2}}', '{"a":{"y":2,"x":1}}', True),
+        ('{"a":"\\u00e9"}', '{"a":"é"}', True),
+        ('{"a":1}', '{"A":1}', False),
+    ],
+)
+def test_two_texts_are_the_same_when_every_member_has_the_same_value(
+    one: str, other: str, alike: bool
+) -> None:
+    """In whatever order and spacing; a number is its digits."""
+    assert same(one, other) is alike
+    assert same(other, one) is alike
+
+
+def test_a_repeated_member_is_like_nothing() -> None:
+    """Readers differ in which one counts."""
+    with pytest.raises(NotScim):
+        same('{"a":1,"a":2}', '{"a":2,"a":1}')

@@ -34,6 +34,88 @@ async def due(bench: Bench, busy: tuple[str, ...] = (), limit: int = 100) -> lis
 # --- whose turn it is ------------------------------------------------------------------------
 
 
+def test_however_many_people_are_due_a_few_of_bulk_are_named_beside_them(bench: Bench) -> None:
+    """Or bulk would get nothing while people come."""
+
+    async def body() -> None:
+        bulk, people = list[Change](), list[Change]()
+        for number in range(store_deliver.BULK_BESIDE + 1):
+            bench.now += 1
+            bulk.append(await bench.accepted(f"b{number}@example.com", bulk=True))
+        for number in range(3):
+            bench.now += 1
+            people.append(await bench.accepted(f"p{number}@example.com"))
+        named = await due(bench, limit=3)
+        assert named == [change.id for change in [*people, *bulk[: store_deliver.BULK_BESIDE]]]
+        assert await due(bench, busy=(bulk[0].id,), limit=3) == [c.id for c in [*people, *bulk[1:]]]
+
+    run(body)
+
+
+def test_due_changes_are_counted_up_to_what_is_asked_for(bench: Bench) -> None:
+    """People's and bulk apart, without those busy, being sent, superseded or due later."""
+
+    async def body() -> None:
+        mine = [await bench.accepted(f"p{number}@example.com") for number in range(5)]
+        await bench.accepted("b@example.com", bulk=True)
+        await bench.accepted("o@example.com", org="other")
+        await bench.accepted("p0@example.com", "two")
+
+        async def count(most: int = 9, *busy: str, bulk: bool = False) -> int:
+            return await bench.delivery.due_count("default", bench.now, most, busy, bulk=bulk)
+
+        assert await count() == 5
+        assert await count(3) == 3
+        assert await count(9, mine[1].id, mine[2].id) == 3
+        assert await count(bulk=True) == 1
+        await bench.begun(mine[3])
+        assert await count() == 4
+        await bench.delivery.settle(mine[4], THROTTLED, Next(State.PENDING, bench.now + 60, False), bench.now)
+        assert await count() == 3
+
+    run(body)
+
+
+def test_due_changes_of_given_references_are_found(bench: Bench) -> None:
+    """By id and by name; nobody else's, and none that is due later."""
+
+    async def body() -> None:
+        by_id = await bench.accepted(UUID)
+        by_name = await bench.accepted(EMAIL)
+        later = await bench.accepted("later@example.com")
+        await bench.accepted("somebody@example.com")
+        await bench.delivery.settle(later, THROTTLED, Next(State.PENDING, bench.now + 60, False), bench.now)
+        keys = [f"i:{UUID}", f"n:{EMAIL}", "n:later@example.com", "n:nobody@example.com"]
+        found = await bench.delivery.due_of("default", bench.now, keys)
+        assert {change.id for change in found} == {by_id.id, by_name.id}
+        assert await bench.delivery.due_of("other", bench.now, keys) == []
+        assert await bench.delivery.due_of("default", bench.now, []) == []
+
+    run(body)
+
+
+def test_waits_go_back_with_the_clock(bench: Bench) -> None:
+    """A clock that is put right delays nothing by what it was wrong, and keeps what is left of each wait."""
+
+    async def body() -> None:
+        waits, was_due = await bench.accepted(), await bench.accepted("due@example.com")
+        begun = await bench.begun(waits)
+        await bench.delivery.settle(begun, LOST, AGAIN, bench.now)
+        await bench.delivery.note_health("default", None, None, bench.now + 42, bench.now)
+        bench.now -= 3600
+        assert await due(bench) == []
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 4
+        assert (await bench.delivery.org_state("default")).blocked_until == bench.now + 42
+        assert await due(bench) == [was_due.id]
+        standing = await bench.delivery.resolve(waits.id, UUID, bench.now)
+        assert standing.intent_at == bench.now
+        bench.now += 60
+        assert set(await due(bench)) == {was_due.id, waits.id}
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
+
+    run(body)
+
+
 def test_people_go_before_bulk_and_who_waits_longest_goes_first(bench: Bench) -> None:
     """The order of what is due; busy ones, other orgs and what is due later are left out."""
 
@@ -47,7 +129,8 @@ def test_people_go_before_bulk_and_who_waits_longest_goes_first(bench: Bench) ->
         bench.now += 10
         early = await bench.accepted("early@example.com", "two")  # waits since its first change did
         assert await due(bench) == [early.id, late.id, bulk.id]
-        assert await due(bench, limit=1) == [early.id]
+        assert await due(bench, limit=1) == [early.id, bulk.id]
+        assert await due(bench, limit=2) == [early.id, late.id, bulk.id]
         assert await due(bench, busy=(early.id,)) == [late.id, bulk.id]
         await bench.delivery.settle(late, THROTTLED, Next(State.PENDING, bench.now + 60, False), bench.now)
         assert await due(bench) == [early.id, bulk.id]

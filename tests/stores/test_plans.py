@@ -53,6 +53,11 @@ async def _prune(bench: Bench) -> None:
     [
         (lambda b: b.delivery.expire("default", NOW), "changes_expiring (org=? AND expires_at<?)"),
         (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at>?)"),
+        (
+            lambda b: b.delivery.due_count("default", NOW, 9, [], bulk=False),
+            "changes_due (org=? AND next_attempt_at<?)",
+        ),
+        (lambda b: b.delivery.due_of("default", NOW, ["i:a", "n:b"]), "changes_user (org=? AND user_key=?)"),
         (lambda b: b.accepts.backlog("default", 9), "(org=?)"),
         (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at<?)"),
         (lambda b: b.lookup.changes(user=UUID), "changes_user (org=? AND user_key=?)"),

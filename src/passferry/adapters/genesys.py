@@ -1,6 +1,7 @@
 """One org of Genesys Cloud as a target: its SCIM users, or its own call that sets a password."""
 
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx2
@@ -9,15 +10,16 @@ from passferry.adapters.bearer import Bearer
 from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import SCIM_PATCH, SCIM_PUT, ScimUsers
 from passferry.domain.outcome import Outcome
+from passferry.domain.paging import PAGE
 from passferry.domain.password import Password
-from passferry.domain.scim import NotScim, User, parse_user
-from passferry.ports import BULK_LIST, Clock, Gate
+from passferry.domain.scim import NotScim, User, parse_user, same
+from passferry.ports import BULK_LIST, READ, Clock, Gate, Page
 
 NATIVE = "native"
 """Write mode: POST /api/v2/users/{userId}/password."""
 
-PAGE, MOST_PAGES = 25, 400
-"""Users a page (more may be answered 429), and how many pages of inactive users are read at most."""
+MOST_PAGES = 400
+"""How many pages of inactive users are read at most."""
 
 
 class GenesysTarget:
@@ -48,29 +50,52 @@ class GenesysTarget:
         self._mode, self._api = write_mode, api_url.rstrip("/") + "/api/v2"
         self._bearer = Bearer(client, tokens, gate, request_limit, "application/json", clock)
         self._users = ScimUsers(self._bearer, self._api + "/scim/v2/users", strong=True)
+        self._inactive_so_far: dict[str, str] = {}
+        self._inactive_from = 1
 
-    async def find(self, user_name: str) -> User | Outcome | None:
+    async def find(self, user_name: str, priority: int = READ) -> User | Outcome | None:
         """See ``Target.find``. A filter by name may leave inactive users out."""
-        return await self._users.find(user_name)
+        return await self._users.find(user_name, priority)
 
     async def inactive(self) -> dict[str, str] | Outcome:
-        """See ``Target.inactive``: page after page, as bulk, at most 10,000 users."""
-        found: dict[str, str] = {}
-        start = 1
-        for _ in range(MOST_PAGES):
+        """See ``Target.inactive``: page after page, as bulk, at most 10,000 users.
+
+        After a page that could not be read, the next call goes on with it.
+        """
+        found, start = self._inactive_so_far, self._inactive_from
+        while start <= MOST_PAGES * PAGE:
             page = await self._users.page("active eq false", start, PAGE, BULK_LIST)
             if isinstance(page, Outcome):
                 return page
-            total, items = page
+            total, items, _ = page
             found.update(_inactive_names(items))
             start += len(items)
+            self._inactive_from = start
             if not items or start > total:
                 break
+        self._inactive_so_far, self._inactive_from = {}, 1
         return found
 
-    async def read(self, user_id: str) -> User | Outcome:
+    async def page(self, start: int, priority: int) -> Page | Outcome:
+        """See ``Target.page``. Without a filter, the list has the active users at least."""
+        page = await self._users.page(None, start, PAGE, priority)
+        if isinstance(page, Outcome):
+            return page
+        total, items, took = page
+        return Page(total, len(items), _listed(items), took)
+
+    def alike(self, listed: User, read: User) -> bool:
+        """See ``Target.alike``. Only a PUT needs more of a user than who it is, and its version."""
+        if self._mode == SCIM_PUT:
+            try:
+                return same(listed.raw, read.raw)
+            except NotScim:
+                return False
+        return replace(listed, raw="", entity_tag=None) == replace(read, raw="", entity_tag=None)
+
+    async def read(self, user_id: str, priority: int = READ) -> User | Outcome:
         """See ``Target.read``."""
-        return await self._users.read(user_id)
+        return await self._users.read(user_id, priority)
 
     async def write(self, user: User, password: Password) -> Outcome:
         """See ``Target.write``. The native call takes no version."""
@@ -84,6 +109,19 @@ class GenesysTarget:
     async def close(self) -> None:
         """Give up connections and token requests."""
         await self._bearer.close()
+
+
+def _listed(items: list[str]) -> list[User]:
+    """The users that can be understood and have a version: the others are read one by one."""
+    users: list[User] = []
+    for item in items:
+        try:
+            user = parse_user(item)
+        except NotScim:
+            continue
+        if user.version is not None:
+            users.append(user)
+    return users
 
 
 def _inactive_names(items: list[str]) -> dict[str, str]:

@@ -124,6 +124,8 @@ async def _exchange(
     progress: _Progress,
 ) -> Answer:
     # Waiting for a connection and making one share the limit, so that failing there is told from silence.
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     timeout = httpx2.Timeout(limit, connect=limit / 2, pool=limit / 2)
     async with client.stream(
         method, url, headers=headers, content=content, timeout=timeout, extensions={"trace": progress}
@@ -133,7 +135,8 @@ async def _exchange(
             body += chunk
             if len(body) > MAX_ANSWER:
                 return Answer(response.status_code, _lower(response.headers), None)
-        return Answer(response.status_code, _lower(response.headers), bytes(body))
+        took = loop.time() - started
+        return Answer(response.status_code, _lower(response.headers), bytes(body), took)
 
 
 def _lower(headers: httpx2.Headers) -> dict[str, str]:

@@ -12,7 +12,7 @@ from passferry.domain.answers import Answer, classify_read, unusable
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import NotScim, User, list_items, parse_user, patch_body, put_body
-from passferry.ports import Clock, Gate
+from passferry.ports import READ, Clock, Gate
 
 SCIM_PUT, SCIM_PATCH = "scim-put", "scim-patch"
 """Write modes that SCIM has."""
@@ -34,14 +34,14 @@ class ScimUsers:
         self._bearer, self._url, self._strong = bearer, users_url, strong
         self._quoted: bool | None = None  # the form of filter values that found a user here
 
-    async def find(self, user_name: str) -> User | Outcome | None:
+    async def find(self, user_name: str, priority: int = READ) -> User | Outcome | None:
         """See ``Target.find``. Some providers take filter values in quotes only, some only without."""
         refusal: Outcome | None = None
         empty = False
         for quoted in self._forms(user_name):
             if empty and self._quoted is not None:
                 break  # the form is known to be right, so its empty answer is too
-            answer = await self._bearer.ask(self.list_url(_equals(user_name, quoted=quoted)))
+            answer = await self._bearer.ask(self.list_url(_equals(user_name, quoted=quoted)), priority)
             if isinstance(answer, Outcome):
                 return answer
             if answer.status == 400 and answer.members() is not None:
@@ -62,20 +62,23 @@ class ScimUsers:
         return [first, not first]
 
     async def page(
-        self, condition: str, start: int, count: int, priority: int
-    ) -> Outcome | tuple[int, list[str]]:
-        """(totalResults, the texts of the users from number ``start``, at most ``count``), whole users."""
+        self, condition: str | None, start: int, count: int, priority: int
+    ) -> Outcome | tuple[int, list[str], float]:
+        """(totalResults, the texts of the users from number ``start``, at most ``count``, seconds it took).
+
+        Whole users: none of their attributes is selected. ``condition`` None: those that are listed without.
+        """
         answer = await self._bearer.read(self.list_url(condition, start, count), priority)
         if isinstance(answer, Outcome):
             return _about_a_list(answer)
         try:
-            return list_items(answer.text())
+            return (*list_items(answer.text()), answer.seconds)
         except NotScim:
             return unusable(answer)
 
-    def list_url(self, condition: str, start: int | None = None, count: int | None = None) -> str:
+    def list_url(self, condition: str | None, start: int | None = None, count: int | None = None) -> str:
         """Where the users that meet ``condition`` (a filter, RFC 7644 §3.4.2.2) are listed."""
-        query: dict[str, str | int] = {"filter": condition}
+        query: dict[str, str | int] = {} if condition is None else {"filter": condition}
         if start is not None and count is not None:
             query |= {"startIndex": start, "count": count}
         return f"{self._url}?{urlencode(query, quote_via=quote, errors='replace')}"
@@ -84,11 +87,11 @@ class ScimUsers:
         """Where the user is."""
         return f"{self._url}/{quote(user_id, safe='', errors='replace')}"
 
-    async def read(self, user_id: str) -> User | Outcome:
+    async def read(self, user_id: str, priority: int = READ) -> User | Outcome:
         """See ``Target.read``."""
         if user_id in ("", ".", ".."):
             return Outcome(Kind.BLOCKED, "user.unknown")  # as a path it would name something else
-        answer = await self._bearer.read(self.user_url(user_id))
+        answer = await self._bearer.read(self.user_url(user_id), priority)
         if isinstance(answer, Outcome):
             return answer
         try:
@@ -197,17 +200,25 @@ class ScimTarget:
         self._bearer = Bearer(client, FixedToken(token), gate, request_limit, "application/scim+json", clock)
         self._users = ScimUsers(self._bearer, base_url.rstrip("/") + "/Users")
 
-    async def find(self, user_name: str) -> User | Outcome | None:
+    async def find(self, user_name: str, priority: int = READ) -> User | Outcome | None:
         """See ``Target.find``."""
-        return await self._users.find(user_name)
+        return await self._users.find(user_name, priority)
 
     async def inactive(self) -> dict[str, str] | Outcome:
         """Empty: a lookup by name finds inactive users too."""
         return {}
 
-    async def read(self, user_id: str) -> User | Outcome:
+    async def read(self, user_id: str, priority: int = READ) -> User | Outcome:
         """See ``Target.read``."""
-        return await self._users.read(user_id)
+        return await self._users.read(user_id, priority)
+
+    async def page(self, start: int, priority: int) -> None:
+        """None: what a list of another service provider shows is not known."""
+        return
+
+    def alike(self, listed: User, read: User) -> bool:
+        """See ``Target.alike``."""
+        return False
 
     async def write(self, user: User, password: Password) -> Outcome:
         """See ``Target.write``."""

@@ -62,6 +62,25 @@ _DUE_OF_MANY = _NOT_BUSY.where(CHANGES.c.next_attempt_at + 0 <= bindparam("now")
 _DUE_OF_FEW = _NOT_BUSY.where(CHANGES.c.next_attempt_at <= bindparam("now")).order_by(
     CHANGES.c.bulk, CHANGES.c.waiting_since + 0
 )
+_DUE_OF_BULK = _NOT_BUSY.where(CHANGES.c.bulk, CHANGES.c.next_attempt_at + 0 <= bindparam("now")).order_by(
+    CHANGES.c.waiting_since
+)
+BULK_BESIDE = 8
+"""However many people's changes are due, so many of bulk are named beside them."""
+_DUE_COUNT = select(func.count()).select_from(
+    _WAITING.with_only_columns(CHANGES.c.id)
+    .where(
+        CHANGES.c.bulk == bindparam("bulk"),
+        CHANGES.c.next_attempt_at <= bindparam("now"),
+        CHANGES.c.id.not_in(bindparam("busy", expanding=True)),
+    )
+    .limit(bindparam("most"))
+    .subquery()
+)
+_DUE_OF = _WAITING.where(
+    CHANGES.c.user_key.in_(bindparam("keys", expanding=True)),
+    CHANGES.c.next_attempt_at + 0 <= bindparam("now"),
+)
 FEW = 1000
 _ARE_FEW = select(func.count()).select_from(
     select(CHANGES.c.id)
@@ -138,6 +157,40 @@ class SqlDeliveryStore:
             changes = _due(c, values) if limit else []
             next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
             return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
+
+        return await self._database.run(work)
+
+    async def due_count(self, org: str, now: float, most: int, busy: Sequence[str], *, bulk: bool) -> int:
+        """See the port."""
+        values = {"org": org, "now": now, "most": most, "busy": list(busy), "bulk": bulk}
+        return await self._database.run(lambda c: int(c.execute(_DUE_COUNT, values).scalar_one()))
+
+    async def due_of(self, org: str, now: float, keys: Sequence[str]) -> list[Change]:
+        """See the port."""
+        values = {"org": org, "now": now, "keys": list(keys)}
+        return await self._database.run(lambda c: [change_of(row) for row in c.execute(_DUE_OF, values)])
+
+    async def rebase(self, org: str, now: float, by: float) -> int:
+        """See the port."""
+        waits = (
+            update(CHANGES)
+            .where(CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.next_attempt_at > now)
+            .values(next_attempt_at=CHANGES.c.next_attempt_at - by)
+        )
+        intents = (
+            update(ACCOUNTS)
+            .where(ACCOUNTS.c.org == org, ACCOUNTS.c.intent_at > now)
+            .values(intent_at=ACCOUNTS.c.intent_at - by)
+        )
+        blocked = (
+            update(ORGS)
+            .where(ORGS.c.name == org, ORGS.c.blocked_until > now)
+            .values(blocked_until=ORGS.c.blocked_until - by)
+        )
+
+        def work(c: Connection) -> int:
+            lock_org(c, org)
+            return sum(c.execute(each).rowcount for each in (waits, intents, blocked))
 
         return await self._database.run(work)
 
@@ -355,7 +408,10 @@ def _settle_order(c: Connection, chain: Chain, change: Change, account: Row[Any]
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:
     few = c.execute(_ARE_FEW, {"org": values["org"], "now": values["now"]}).scalar_one() < FEW
-    return [change_of(row) for row in c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values)]
+    rows = list(c.execute(_DUE_OF_FEW if few else _DUE_OF_MANY, values))
+    if len(rows) == values["most"] and not rows[-1].bulk:  # people alone: bulk is last in line
+        rows += c.execute(_DUE_OF_BULK, values | {"most": BULK_BESIDE})
+    return [change_of(row) for row in rows]
 
 
 def _requests(rows: Sequence[Row[Any]]) -> list[float]:

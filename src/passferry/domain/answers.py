@@ -60,6 +60,7 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = b""
+    seconds: float = 0.0  # from the start of its request
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"

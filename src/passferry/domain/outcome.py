@@ -75,6 +75,9 @@ AFTER = "after "
 WHOLE_ORG = frozenset({"invalid_client", "token.refused", "bad.credentials", "ip.not.authorized"})
 """Codes of ``ORG_DOWN`` that cannot be about one user; any other may be."""
 
+OUR_OWN = frozenset({"user.busy", "user.lookup", "intent.stale", "key.missing"})
+"""Codes with which a change waits for something of ours: it says nothing of the target."""
+
 _DEFINITE_REFUSAL_PREFIXES = ("password.", "invalid.password", "invalid.new.password")
 
 

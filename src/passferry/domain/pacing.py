@@ -4,14 +4,16 @@ The target counts requests in a window of a minute that it starts when it likes.
 
 1. never more than the limit in any span of a window plus a margin, by our own count;
 2. never more than the target itself says is left of its current window (others may spend too);
-3. spread evenly, except that the first few after a pause do not wait: a lone change never does.
+3. spread evenly, except that the first few after a pause do not wait: a lone change never does. What others
+   were seen to spend of the same limit is left to them.
 
 All times are monotonic seconds.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WINDOW = 60.0
 STATED_MARGIN = 0.5
@@ -20,8 +22,16 @@ UNSTATED_MARGIN = 1.5
 """The same where it states nothing: a window was once reported as 61 s."""
 LEARNT_FOR = 3600.0
 """Seconds for which a limit learnt from a 429 is believed; then the configured one is tried again."""
+_NOTHING = 1e-9
+"""Seconds by which sums of fractions are off."""
 _SAME_WINDOW = 2.5
 """Seconds by which two answers may differ about the end of one window: whole seconds, and their ways here."""
+OTHERS_AFTER = 5.0
+"""Seconds of a window after which what others spend in it is estimated."""
+ROOM = 0.9
+"""A 429 while less than this share of the stated limit is spent is another limit's, which nothing states."""
+LEAST_SHARE = 0.1
+"""Of the limit, which we do not go below for others' sake."""
 BURST = 8
 """Requests that may start at once after a pause."""
 
@@ -34,6 +44,21 @@ class Stated:
     allowed: int
     resets_at: float
     sent_since: int = 0
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Others:
+    """What a window was spent on that was not ours, from two answers of it."""
+
+    since: float
+    count: int  # stated then
+    ours: int  # sent by then, and those under way
+    rate: float = 0.0  # requests a second, at least
+
+    def seen(self, at: float, count: int, ours: int) -> None:
+        if at - self.since >= OTHERS_AFTER:
+            self.rate = max(0, count - self.count - (ours - self.ours)) / (at - self.since)
 
 
 class Pacer:
@@ -42,18 +67,35 @@ class Pacer:
     def __init__(self, limit: int, now: float, blocked_until: float = 0.0) -> None:
         """Start from ``limit`` requests a minute."""
         self.configured = max(1, limit)
-        self._limit = self.configured
+        self._learnt: int | None = None
         self._learnt_until = 0.0
         self._stated_limit: int | None = None
         self._stated: Stated | None = None
         self._sent: deque[float] = deque()
+        self._sent_ever = 0
+        self._refused: deque[float] = deque()
+        self._others: _Others | None = None
+        self._others_before = 0.0  # their rate in the window before
         self._next = now
         self.blocked_until = blocked_until
 
     @property
     def limit(self) -> int:
         """Requests a window that are believed to be allowed."""
-        return self._limit
+        allowed = self._stated_limit or self.configured
+        return allowed if self._learnt is None else min(allowed, self._learnt)
+
+    def spacing(self, now: float) -> float:
+        """Seconds between two requests that are spread evenly over what others leave to us."""
+        least, theirs = self.window / self.limit, self._others_rate()
+        if theirs == 0.0:
+            return least
+        ours = self.limit - theirs * WINDOW
+        stated = self._stated
+        if stated is not None and now < stated.resets_at:  # what is left of this window, rather
+            left = stated.resets_at - now
+            ours = (stated.allowed - stated.count - stated.sent_since - theirs * left) * WINDOW / left
+        return max(least, self.window / max(ours, LEAST_SHARE * self.limit))
 
     @property
     def window(self) -> float:
@@ -68,32 +110,33 @@ class Pacer:
             return ours
         return max(ours, stated.count + stated.sent_since)
 
-    def ready_at(self, now: float, *, reserve: float = 0.0) -> float:
-        """The earliest time at which a request may start; at most ``now`` means at once.
-
-        ``reserve`` is the share of the limit that must stay free for others (bulk leaves a tenth).
-        """
+    def ready_at(self, now: float) -> float:
+        """The earliest time at which a request may start; at most ``now`` means at once."""
         self._forget(now)
-        limit = max(1, int(self._limit * (1.0 - reserve)))
-        # Who leaves a share to others leaves them the burst, too, or they would wait for it to come back.
-        burst = 1 if reserve else min(BURST, limit)
-        at = max(self.blocked_until, self._next - (burst - 1) * self.window / limit)
+        limit = self.limit
+        at = max(self.blocked_until, self._next - (min(BURST, limit) - 1) * self.spacing(now) - _NOTHING)
         if len(self._sent) >= limit:
             at = max(at, self._sent[-limit] + self.window)
         stated = self._stated
-        if stated is not None and stated.count + stated.sent_since >= max(
-            1, int(stated.allowed * (1 - reserve))
-        ):
+        if stated is not None and stated.count + stated.sent_since + self._theirs(now) >= stated.allowed:
             at = max(at, stated.resets_at)
         return at
+
+    def _others_rate(self) -> float:
+        return max(self._others_before, self._others.rate if self._others is not None else 0.0)
+
+    def _theirs(self, now: float) -> int:
+        """What others may have spent since the last answer, and while ours is on its way."""
+        rate = self._others_rate()
+        return math.ceil(rate * (now - self._stated.at + 1.0)) if rate and self._stated is not None else 0
 
     def sent(self, now: float) -> None:
         """A request starts."""
         self._sent.append(now)
-        self._next = max(now, self._next) + self.window / self._limit
+        self._sent_ever += 1
+        self._next = max(now, self._next) + self.spacing(now)
         if self._stated is not None:
-            s = self._stated
-            self._stated = Stated(s.count, s.allowed, s.resets_at, s.sent_since + 1)
+            self._stated = replace(self._stated, sent_since=self._stated.sent_since + 1)
 
     def sent_before(self, times: Iterable[float]) -> None:
         """Requests that started at ``times``, before this pacer: they use quota, and delay nothing else."""
@@ -108,24 +151,50 @@ class Pacer:
         if allowed < 1 or count < 0 or not 0 <= reset <= 3600:
             return
         self._stated_limit = allowed
-        if now >= self._learnt_until:
-            self._limit = allowed
         resets_at = now + reset + 0.25
-        old = self._stated
+        old, same = self._stated, False
         if old is not None and now < old.resets_at:
             same = abs(resets_at - old.resets_at) < _SAME_WINDOW
-            if (same and old.count > count) or resets_at <= old.resets_at - _SAME_WINDOW:
+            if resets_at <= old.resets_at - _SAME_WINDOW:
                 return
-        self._stated = Stated(count, allowed, resets_at, in_flight)
+            if same:  # seconds are rounded up: the earliest end that was stated is nearest to the truth
+                resets_at = min(resets_at, old.resets_at)
+                if old.count > count:
+                    self._stated = replace(old, resets_at=resets_at)
+                    return
+        self._stated = Stated(count, allowed, resets_at, in_flight, now)
+        self._watch_others(now, count, in_flight, same=same)
+
+    def _watch_others(self, now: float, count: int, in_flight: int, *, same: bool) -> None:
+        if same and self._others is not None:
+            self._others.seen(now, count, self._sent_ever)
+            return
+        self._others_before = self._others.rate if self._others is not None else 0.0
+        self._others = _Others(now, count, self._sent_ever - in_flight)
+
+    def refused(self, now: float) -> None:
+        """A 429 was answered: the target did not count that request."""
+        self._refused.append(now)
 
     def throttled(self, now: float, wait: float) -> None:
-        """A 429: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was spent."""
+        """A 429: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was let in.
+
+        It is unstated where nothing is stated, and where what is stated leaves room: there is another limit
+        below it, of SCIM alone, say.
+        """
         self.block(now + wait)
         self._forget(now)
         spent = len(self._sent)
-        if self._stated_limit is None and spent >= max(20, self._limit // 10):
-            self._limit = max(1, min(self._limit, spent - 1))
-            self._learnt_until = now + LEARNT_FOR
+        if spent < max(20, self.limit // 10) or not self._unstated():
+            return
+        self._learnt = max(1, min(self.limit, spent - max(1, len(self._refused))))
+        self._learnt_until = now + LEARNT_FOR
+
+    def _unstated(self) -> bool:
+        if self._stated_limit is None:
+            return True
+        stated = self._stated
+        return stated is not None and stated.count + stated.sent_since < ROOM * stated.allowed
 
     def block(self, until: float) -> None:
         """Nothing starts before ``until``."""
@@ -139,8 +208,9 @@ class Pacer:
         span = WINDOW + UNSTATED_MARGIN
         while self._sent and self._sent[0] <= now - span:
             self._sent.popleft()
+        while self._refused and self._refused[0] <= now - span:
+            self._refused.popleft()
         if self._stated is not None and now >= self._stated.resets_at:
             self._stated = None
         if self._learnt_until and now >= self._learnt_until:
-            self._learnt_until = 0.0
-            self._limit = self._stated_limit or self.configured
+            self._learnt_until, self._learnt = 0.0, None

@@ -129,6 +129,33 @@ def parse_user(text: str, etag: str | None = None) -> User:
     return User(user_id, user_name, not inactive, bare_version(version), text.strip(), _entity_tag(version))
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two JSON texts of a resource have the same members with the same values, in whatever order.
+
+    Numbers are the same when they are written the same way. Raises ``NotScim``.
+    """
+    first, second = members(one), members(other)
+    if len(first) != len(second):
+        return False
+    return _values(first) == _values(second)
+
+
+def _values(found: list[tuple[str, str]]) -> dict[str, Any]:
+    values = {name: _exact(value_of(value)) for name, value in found}
+    if len(values) != len(found):
+        raise NotScim("a member is repeated")
+    return values
+
+
+def _exact(value: Any) -> Any:
+    """``value`` in a form in which ``==`` tells 5 from "5", and true from nothing but true."""
+    if isinstance(value, dict):
+        return {name: _exact(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_exact(one) for one in value]
+    return (type(value).__name__, value)
+
+
 def text_of(value: Any) -> str | None:
     """``value`` of an answer if it is a JSON string, else None."""
     return value if isinstance(value, str) and not isinstance(value, Number) else None
