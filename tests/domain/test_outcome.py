@@ -181,6 +181,15 @@ def test_too_young_since_the_lost_write_is_proof(offset: float) -> None:
     assert nxt == Next(State.APPLIED, evidence=Evidence.INFERRED)
 
 
+@pytest.mark.parametrize(("version", "state"), [("41", State.PENDING), ("42", State.APPLIED)])
+def test_too_young_is_no_proof_while_the_version_is_as_before_the_lost_write(
+    version: str, state: State
+) -> None:
+    """A change confirmed a second before the lost write makes the password as young; only the version tells."""
+    nxt = after(young(DOUBT.at - 1.5, 7200), IN_DOUBT, Limits(minimum_age=7200.0), version)
+    assert nxt.state is state
+
+
 @pytest.mark.parametrize("offset", [-7000.0, -3.0, 13.0, 29.0])
 def test_too_young_since_another_time_is_no_proof(offset: float) -> None:
     """A password set before or after the lost request is another one: wait until it is old enough."""

@@ -129,21 +129,25 @@ def _resolve_doubt(
             return Next(State.APPLIED, evidence=Evidence.INFERRED)
         return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
     if outcome.kind is Kind.NOT_NOW:
-        return _resolve_young(change, doubt, outcome, limits)
+        return _resolve_young(change, doubt, outcome, limits, version)
     if not outcome.code.startswith(_DEFINITE_REFUSAL_PREFIXES):
         return Next(State.PARKED, error=_failure("outcome.unknown", outcome))
     return None
 
 
-def _resolve_young(change: Change, doubt: Doubt, outcome: Outcome, limits: Limits) -> Next | None:
+def _resolve_young(
+    change: Change, doubt: Doubt, outcome: Outcome, limits: Limits, version: str | None
+) -> Next | None:
     """Whether it was the send in ``doubt`` that made the user's password too young to be changed."""
     if outcome.not_before is None:
         return None
-    # The target counts in whole seconds, and its clock may differ a little from ours: 2 s either way.
+    # The target counts in whole seconds, and its clock may differ a little from ours: 2 s either way. So it may
+    # as well have been the change before, confirmed a second earlier; then the version is as it was read.
+    unmoved = doubt.version is not None and version == doubt.version
     earlier = False
     if limits.minimum_age is not None:
         set_at = outcome.not_before - limits.minimum_age
-        if doubt.at - 2 <= set_at <= doubt.at + limits.request + 2:
+        if not unmoved and doubt.at - 2 <= set_at <= doubt.at + limits.request + 2:
             return Next(State.APPLIED, evidence=Evidence.INFERRED)
         earlier = set_at < doubt.at
     if _old_enough_at(outcome.not_before) >= change.expires_at and not earlier:
