@@ -202,7 +202,7 @@ class Delivered:
 class Standing:
     """A change at the moment its user was resolved, with what stands in its way."""
 
-    change: Change | None  # None: it is no longer live
+    change: Change | None  # None: it is no longer live, or is being sent
     intent_at: float | None  # when a send began that may still be executed; epoch seconds
     delivered: Delivered | None
 

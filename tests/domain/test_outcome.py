@@ -185,7 +185,7 @@ def test_too_young_since_the_lost_write_is_proof(offset: float) -> None:
 def test_too_young_is_no_proof_while_the_version_is_as_before_the_lost_write(
     version: str, state: State
 ) -> None:
-    """A change confirmed a second before the lost write makes the password as young; only the version tells."""
+    """One confirmed a second before the lost write makes the password as young; the version tells."""
     nxt = after(young(DOUBT.at - 1.5, 7200), IN_DOUBT, Limits(minimum_age=7200.0), version)
     assert nxt.state is state
 

@@ -90,6 +90,17 @@ def test_who_a_user_is_is_written_down_once(bench: Bench) -> None:
     run(body)
 
 
+def test_what_is_being_sent_is_handed_to_nobody_else(bench: Bench) -> None:
+    """An owner that was frozen on the way to it, and comes late, must not settle what the next one sends."""
+
+    async def body() -> None:
+        begun = await bench.begun(await bench.accepted())
+        assert (await bench.delivery.resolve(begun.id, UUID, NOW)).change is None
+        assert (await bench.get(begun.id)).state is State.DELIVERING
+
+    run(body)
+
+
 @pytest.mark.parametrize(("first", "second"), [(EMAIL, UUID), (UUID, EMAIL)])
 def test_of_two_references_to_one_user_the_newer_wins_while_both_wait(
     bench: Bench, first: str, second: str

@@ -147,8 +147,8 @@ class SqlDeliveryStore:
         def work(c: Connection) -> Standing:
             chain = Chain.of_change(c, self._database.audit_key, change_id)
             change = _load(c, change_id)
-            if chain is None or change is None:
-                return Standing(None, None, None)
+            if chain is None or change is None or change.state is State.DELIVERING:
+                return Standing(None, None, None)  # whoever sends it settles it, and nobody else
             if change.resolved_id is None:
                 change = replace(change, resolved_id=resolved_id)
                 c.execute(_RESOLVE_CHANGE, {"b_id": change_id, "b_resolved": resolved_id})

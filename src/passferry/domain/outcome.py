@@ -141,8 +141,8 @@ def _resolve_young(
     """Whether it was the send in ``doubt`` that made the user's password too young to be changed."""
     if outcome.not_before is None:
         return None
-    # The target counts in whole seconds, and its clock may differ a little from ours: 2 s either way. So it may
-    # as well have been the change before, confirmed a second earlier; then the version is as it was read.
+    # The target counts in whole seconds, and its clock may differ a little from ours: 2 s either way. So it
+    # may have been the change before, confirmed a second earlier; then the version is as it was read.
     unmoved = doubt.version is not None and version == doubt.version
     earlier = False
     if limits.minimum_age is not None:
