@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,15 +13,16 @@ from typing import Any
 from sqlalchemy import select
 
 from campaign.plans import BAD_DAY, MODES, SWITCHES, leaves_no_proof
-from campaign.promises import Sent, broken_promises
+from campaign.promises import LEAVER, Sent, broken_promises
 from campaign.shaky import Machine, ShakyDatabase, ShakyTransport, own_tasks
+from campaign.surroundings import SURROUNDINGS
 from campaign.virtual_time import VirtualClock
 from passferry.accept import NotAccepted, Request, Taken
 from passferry.adapters import schema
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
-from passferry.adapters.keyring import generate
-from passferry.adapters.sealing import RingSealer
+from passferry.adapters.key_file import FileSealer
+from passferry.adapters.keyring import create, generate
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.bootstrap import Gateway, assemble
@@ -39,6 +41,9 @@ USERS = 12
 SECONDS_A_CHANGE = 1.5
 TROUBLES = ("crash", "crash", "freeze", "freeze", "away", "all away", "stop")
 TROUBLE_EVERY = 40.0
+SURROUNDINGS_EVERY = 30.0
+INACTIVE = 0.02
+"""How many of the changes are for users who are not active."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class FleetPlan:
 
 
 def fleet_plan(seed: int, changes: int) -> FleetPlan:
-    """One to three workers, one to three orgs, each with a setting and faults of its own."""
+    """One to four workers, one to five orgs, each with a setting and faults of its own."""
     draw = random.Random(f"plan {seed}")
     orgs = tuple(
         OrgPlan(
@@ -77,9 +82,9 @@ def fleet_plan(seed: int, changes: int) -> FleetPlan:
             draw.choice(SWITCHES),
             {name: rate * draw.choice((0.0, 0.5, 1.0)) for name, rate in BAD_DAY.items()},
         )
-        for number in range(1, draw.randint(1, 3) + 1)
+        for number in range(1, draw.choice((1, 1, 2, 2, 3, 5)) + 1)
     )
-    return FleetPlan(seed, changes, draw.randint(1, 3), orgs)
+    return FleetPlan(seed, changes, draw.choice((1, 2, 2, 3, 3, 4)), orgs)
 
 
 @dataclass
@@ -102,7 +107,10 @@ class Org:
     simulator: Simulator
     users: list[tuple[str, str]]
     before: dict[str, str]
+    leavers: list[tuple[str, str]]  # not active
     sent: list[Sent] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)  # changes that an operator tried to cancel
+    quota_changed: bool = False
 
     @property
     def no_proof(self) -> bool:
@@ -113,13 +121,16 @@ class Org:
 class Fleet:
     """See the module."""
 
-    def __init__(self, plan: FleetPlan) -> None:
+    def __init__(self, plan: FleetPlan, folder: Path) -> None:
+        """``folder``: for the key ring."""
         self.plan = plan
         self.random = random.Random(f"run {plan.seed}")
         loop = asyncio.get_running_loop()
         own_tasks(loop)
         self.clock = VirtualClock(loop)
-        self.sealer = RingSealer(generate(0.0, self.random.randbytes), self.random.randbytes)
+        self.ring = folder / "ring"
+        create(self.ring, generate(0.0, self.random.randbytes))
+        self.sealer = FileSealer(self.ring)
         self.database = SqliteDatabase(None, audit_key(self.sealer), inline=True)
         prepare(self.database)
         with self.database.engine.begin() as connection:
@@ -139,10 +150,12 @@ class Fleet:
         switches = SimulatorSettings().changed({"faults": faults, **plan.switches})
         seed = self.random.getrandbits(32)
         simulator = Simulator(switches, clock=self.clock.now, seed=seed, users=3 * USERS)
-        active = [user for user in simulator.directory() if user.active]
-        users = [(user.id, user.user_name) for user in active[:USERS]]
-        before = {name: simulator.profile_text(name).decode() for _, name in users}
-        return Org(plan, simulator, users, before)
+        active = [(user.id, user.user_name) for user in simulator.directory() if user.active]
+        users, leavers = active[:USERS], active[USERS : USERS + 2]
+        for user_id, _ in leavers:
+            simulator.edit(user_id, {"active": False})
+        before = {name: simulator.profile_text(name).decode() for _, name in users + leavers}
+        return Org(plan, simulator, users, before, leavers)
 
     def _settings(self) -> Settings:
         orgs = {
@@ -166,7 +179,7 @@ class Fleet:
         machine = Machine(f"w{self._started}", self.random)
         database = ShakyDatabase(self.database, machine, lambda *what: self._committed(machine, *what))
         worker = Worker(machine.name, machine.name)
-        stores = Stores.over(database, self.sealer, self.clock, worker)
+        stores = Stores.over(database, FileSealer(self.ring), self.clock, worker)
         self._epochs[machine.name] = stores.delivery._epochs
 
         def fatal(reason: str) -> None:
@@ -226,7 +239,20 @@ class Fleet:
             self.happened["commits without an answer"] += process.database.lost_commits
             process.database.lost_commits = 0
 
+    def any_process(self) -> Process | None:
+        """One that can be asked, though it may be frozen."""
+        up = [one for one in self.processes if not (one.machine.dead or one.stopping)]
+        return self.random.choice(up) if up else None
+
+    def an_org(self) -> Org:
+        """Any."""
+        return self.random.choice(list(self.orgs.values()))
+
     async def _trouble(self, what: str) -> None:
+        if what in SURROUNDINGS:
+            self.happened[what] += 1
+            await SURROUNDINGS[what](self)
+            return
         well = [one for one in self.processes if not (one.machine.dead or one.machine.frozen or one.stopping)]
         if not well:
             return
@@ -245,7 +271,8 @@ class Fleet:
 
     async def _push(self, org: Org, number: int) -> None:
         """One change by a caller who asks again, of any process, until it is answered."""
-        user_id, name = self.random.choice(org.users)
+        leaves = self.random.random() < INACTIVE
+        user_id, name = self.random.choice(org.leavers if leaves else org.users)
         by_id = self.random.random() < 0.5
         reference = Reference("id", user_id) if by_id else Reference("userName", name)
         password = f"N3w-Passw0rd!{self.plan.seed}-{number}"
@@ -258,10 +285,9 @@ class Fleet:
         org.sent.append(Sent(taken.change.id, name, password, asked, self.clock.monotonic()))
 
     async def _ask(self, request: Request) -> Taken | None:
-        well = [one for one in self.processes if not (one.machine.dead or one.stopping)]
-        if not well:
+        process = self.any_process()
+        if process is None:
             return None
-        process = self.random.choice(well)
         asking = process.machine.start(process.gateway.accept.accept(CALLER, request))
         await asyncio.wait([asking], timeout=15.0)
         if not asking.done():
@@ -287,6 +313,8 @@ class Fleet:
         orgs = list(self.orgs.values())
         what: list[Any] = [self.random.choice(orgs) for _ in range(self.plan.changes)]
         what += [self.random.choice(TROUBLES) for _ in range(int(seconds / TROUBLE_EVERY))]
+        around = list(SURROUNDINGS)
+        what += [self.random.choice(around) for _ in range(int(seconds / SURROUNDINGS_EVERY))]
         events = sorted((self.random.uniform(0, seconds), number) for number in range(len(what)))
         started = self.clock.monotonic()
         doing = []
@@ -301,7 +329,8 @@ class Fleet:
         """Until every change has ended or waits for a person."""
         changes = schema.changes.c
         moving = changes.next_attempt_at.is_not(None) | (changes.state == State.DELIVERING.value)
-        query = select(changes.id).where(changes.live, moving).limit(1)
+        leaver = changes.error_code.in_(LEAVER) & (changes.state == State.PARKED.value)
+        query = select(changes.id).where(changes.live, moving, ~leaver).limit(1)
         deadline = self.clock.monotonic() + hours * 3600.0
         while self.clock.monotonic() < deadline and not self.found:
             with self.database.engine.connect() as connection:
@@ -325,11 +354,12 @@ class Fleet:
 @contextlib.asynccontextmanager
 async def fleet(plan: FleetPlan) -> AsyncIterator[Fleet]:
     """A running fleet."""
-    made = Fleet(plan)
-    try:
-        yield made
-    finally:
-        await made.end()
+    with tempfile.TemporaryDirectory() as folder:
+        made = Fleet(plan, Path(folder))
+        try:
+            yield made
+        finally:
+            await made.end()
 
 
 async def one_run(plan: FleetPlan) -> tuple[list[str], Fleet]:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from campaign.surroundings import may_be_throttled
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, State
 from passferry.state import audit_key
@@ -12,6 +13,8 @@ from passferry.trail.verify import check_chain
 if TYPE_CHECKING:
     from campaign.fleet import Fleet, Org
 
+LEAVER = ("user.inactive", "user.unknown")
+"""Codes of a change for somebody who is not active: some targets do not even list them."""
 REJECTED = ("too.many.requests", "version.conflict", "intent.stale", "unauthorized")
 
 
@@ -39,7 +42,9 @@ async def broken_promises(it: "Fleet", org: "Org") -> list[str]:
     found = [_twice(it, org, changes)]
     found += [_ended(org, one, changes[one.change_id]) for one in org.sent]
     found += [_sends(it, org, one, records) for one in org.sent]
-    for _, name in org.users:
+    found += [_untouched(org, name) for _, name in org.leavers]
+    found.append(_throttled(org))
+    for _, name in org.users + org.leavers:
         found += [_order(org, name, changes), _newest(org, name, changes), _profile(org, name)]
     found.append((await check_chain(it.stores.audit, audit_key(it.sealer), org.plan.name)).broken or "")
     left = [c.id for c in stored if c.state not in LIVE and c.sealed is not None]
@@ -70,8 +75,12 @@ def _ended(org: "Org", sent: Sent, change: Change) -> str:
         return "" if written else f"{change.id} is applied, and was never written"
     if change.state is State.SUPERSEDED:
         return ""
+    if change.state is State.CANCELLED and change.id in org.cancelled:
+        return ""
     code = change.error.code if change.error else None
     if change.state is State.PARKED and code == "outcome.unknown" and org.no_proof:
+        return ""
+    if change.state is State.PARKED and code in LEAVER and any(sent.user == name for _, name in org.leavers):
         return ""
     return f"{change.id} ended {change.state} {code} attempts {change.attempts}"
 
@@ -118,6 +127,17 @@ def _newest(org: "Org", name: str, changes: dict[str, Change]) -> str:
     if change.state is State.APPLIED and not org.simulator.verify(name, newest.password):
         return f"{name}: the newest is applied, and the user has another password"
     return ""
+
+
+def _untouched(org: "Org", name: str) -> str:
+    """Nobody who left gets a password, or is made active by one."""
+    touched = org.simulator.writes(name) or org.simulator.user(name).active
+    return f"{name} had left, and was written to" if touched else ""
+
+
+def _throttled(org: "Org") -> str:
+    refused = org.simulator.stats()["rateLimited"]
+    return f"{refused} times 429 that no fault made" if refused and not may_be_throttled(org) else ""
 
 
 def _profile(org: "Org", name: str) -> str:
