@@ -39,9 +39,14 @@ CALLER = Caller("k", "campaign", "source", ())
 USERS = 12
 """Few, so that the changes of one user meet."""
 SECONDS_A_CHANGE = 1.5
+LATE = (3.0, 15.0)
+"""Seconds after which a late write is executed: before its request is given up, or afterwards, while nothing
+else may be written to its user."""
 TROUBLES = ("crash", "crash", "freeze", "freeze", "away", "all away", "stop")
 TROUBLE_EVERY = 40.0
 SURROUNDINGS_EVERY = 30.0
+LONGEST_OVERDUE = 3600.0
+"""Seconds that a change may be due at the end: every owner is replaced, and every wait is over by then."""
 INACTIVE = 0.02
 """How many of the changes are for users who are not active."""
 
@@ -79,7 +84,7 @@ def fleet_plan(seed: int, changes: int) -> FleetPlan:
         OrgPlan(
             f"org{number}",
             draw.choice(MODES),
-            draw.choice(SWITCHES),
+            draw.choice(SWITCHES) | {"late_seconds": draw.choice(LATE)},
             {name: rate * draw.choice((0.0, 0.5, 1.0)) for name, rate in BAD_DAY.items()},
         )
         for number in range(1, draw.choice((1, 1, 2, 2, 3, 5)) + 1)
@@ -330,12 +335,14 @@ class Fleet:
         changes = schema.changes.c
         moving = changes.next_attempt_at.is_not(None) | (changes.state == State.DELIVERING.value)
         leaver = changes.error_code.in_(LEAVER) & (changes.state == State.PARKED.value)
-        query = select(changes.id).where(changes.live, moving, ~leaver).limit(1)
+        query = select(changes.id).where(changes.live, moving, ~leaver)
         deadline = self.clock.monotonic() + hours * 3600.0
         while self.clock.monotonic() < deadline and not self.found:
             with self.database.engine.connect() as connection:
-                if connection.execute(query).first() is None:
+                if connection.execute(query.limit(1)).first() is None:
                     return
+                overdue = query.where(changes.next_attempt_at < self.clock.now() - LONGEST_OVERDUE)
+                self.found += [f"nobody delivers {one}" for one in connection.execute(overdue).scalars()]
             await asyncio.sleep(10.0)
 
     async def broken_promises(self) -> list[str]:
