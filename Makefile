@@ -15,7 +15,7 @@ export PASSFERRY_REQUIRE_POSTGRES := 1
 DIGEST := $(shell { cat requirements/dev.txt pyproject.toml; pwd; } | sha256sum | cut -c1-16)
 READY  := $(VENV)/.ready-$(DIGEST)
 
-.PHONY: help demo test check format bench crashpoints kills wheel test-wheel lock clean
+.PHONY: help demo test check format bench campaign crashpoints kills wheel test-wheel lock clean
 help:                 ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -52,6 +52,9 @@ format: $(READY)      ## format, and mend what the linter can
 
 bench: $(READY)       ## every figure, and a dated record of them in docs/benchmarks
 	@$(BIN)/python bench/run.py $(or $(ARGS),--record docs/benchmarks)
+
+campaign: $(READY)    ## several workers and orgs in virtual time; ARGS='--seeds 1-100 --changes 10000'
+	@PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
 
 crashpoints: $(READY) ## the process dies after every step of accept and deliver; DATABASE=sqlite|postgresql|URL
 	@PYTHONPATH=tests $(BIN)/python -m process.crashpoints --database "$(DATABASE)" $(ARGS)

@@ -143,7 +143,7 @@ class Leases:
             self._alive = roll.alive
             self._adopted.clear()
         mine = {org for org in self._orgs if roll.owners.get(org) == worker.id}
-        for org in {org for org, each in self._running.items() if org not in mine or each.task.done()}:
+        for org in [org for org, each in self._running.items() if org not in mine or each.task.done()]:
             log.warning("lease.lost", org=org, owner=roll.owners.get(org))
             self._end(org)
         wanted = self._wanted(roll, len(mine))

@@ -1,51 +1,65 @@
-"""Many seeds, all switches: ``PYTHONPATH=tests python -m campaign --first 0 --seeds 20 --changes 60``.
+"""Workers and orgs in virtual time, seed by seed: ``python -m campaign --seeds 1-100 --changes 10000``.
 
-Prints a line for every run that broke a promise (its seed and settings reproduce it) and the totals.
+A line for every seed, in order, so that a run that was ended goes on behind the last one. A broken promise
+names its seed and number of changes; the two reproduce it exactly.
 """
 
 import argparse
+import functools
 import logging
+import multiprocessing
+import os
 import sys
+import time
 from collections import Counter
+from typing import Any
 
 import structlog
 
-from campaign.plans import MODES, SWITCHES, leaves_no_proof, name_of, plan
+from campaign.fleet import fleet_plan, one_run
 from campaign.virtual_time import run
-from campaign.world import Plan, World, world
 
 
-async def campaign(made: Plan, *, no_proof: bool) -> tuple[list[str], World]:
-    """One run: (broken promises, the world afterwards)."""
-    async with world(made) as it:
-        await it.load()
-        return await it.broken_promises(no_proof=no_proof), it
-
-
-def main() -> int:
-    """Run them."""
-    parser = argparse.ArgumentParser(prog="python -m campaign")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--changes", type=int, default=60)
-    parser.add_argument("--switches", default="", help="only those whose name contains this")
-    chosen = parser.parse_args()
+def one_seed(changes: int, seed: int) -> tuple[int, list[str], Counter[str]]:
+    """(The seed, broken promises, what happened) of one run."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    total: Counter[str] = Counter()
-    for seed in range(chosen.first, chosen.first + chosen.seeds):
-        for switches in SWITCHES:
-            if chosen.switches not in name_of(switches):
-                continue
-            for mode in MODES:
-                made = plan(seed, switches, mode, changes=chosen.changes)
-                broken, it = run(campaign(made, no_proof=leaves_no_proof(switches)))
-                stats = it.simulator.stats()
-                total.update(runs=1, changes=len(it.sent), broken=len(broken), requests=stats["requests"])
-                total.update(writes=stats["passwordWrites"], virtual_seconds=round(it.clock.monotonic()))
-                for each in broken:
-                    print(f"seed {seed} {mode} {name_of(switches)}: {each}", flush=True)
-    print(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in total.items()))
-    return 1 if total["broken"] else 0
+    plan = fleet_plan(seed, changes)
+    broken, it = run(one_run(plan))
+    counts: Counter[str] = Counter(workers=plan.workers, orgs=len(plan.orgs))
+    counts["changes"] = sum(len(org.sent) for org in it.orgs.values())
+    counts["requests"] = sum(org.simulator.stats()["requests"] for org in it.orgs.values())
+    counts["writes"] = sum(org.simulator.stats()["passwordWrites"] for org in it.orgs.values())
+    counts["virtual seconds"] = round(it.clock.monotonic())
+    return seed, broken, counts + it.happened
+
+
+def _said(counts: Counter[str]) -> str:
+    return ", ".join(f"{value} {name}" for name, value in counts.items())
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run them."""
+    parser: Any = argparse.ArgumentParser(prog="python -m campaign")
+    parser.add_argument("--seeds", type=_range, default=_range("1-100"), help="first-last, or one")
+    parser.add_argument("--changes", type=int, default=200, help="for each seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="seeds at a time")
+    chosen = parser.parse_args(arguments)
+    started, total, bad = time.monotonic(), Counter[str](), []
+    with multiprocessing.Pool(chosen.jobs) as pool:
+        for seed, broken, counts in pool.imap(functools.partial(one_seed, chosen.changes), chosen.seeds):
+            print(f"seed {seed}: {'BROKEN' if broken else 'kept'}; {_said(counts)}", flush=True)
+            for each in broken:
+                print(f"seed {seed} --changes {chosen.changes}: {each}", flush=True)
+            total.update(counts)
+            bad += [seed] if broken else []
+    seconds = time.monotonic() - started
+    print(f"in all: {_said(total)}; {total['changes'] / seconds:.0f} changes a second of ours; broken: {bad}")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

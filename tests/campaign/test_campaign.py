@@ -1,6 +1,6 @@
 """Whole days in virtual time, under every setting of every switch, with all faults and crashes.
 
-More of the same by hand: ``PYTHONPATH=tests python -m campaign --seeds 100``.
+More of the same by hand: ``PYTHONPATH=tests python -m campaign.one_org --seeds 100``.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from campaign.__main__ import campaign
+from campaign.one_org import campaign
 from campaign.plans import BAD_DAY, MODES, SWITCHES, leaves_no_proof, name_of, plan
 from campaign.virtual_time import run
 from campaign.world import Plan, World, world
