@@ -1,5 +1,6 @@
 """The routes behind the real server: what a socket sees."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -107,3 +108,43 @@ def test_what_is_no_http_gets_the_body_of_every_error(served: tuple[World, int],
         "message": "the request is not valid HTTP",
         "code": "http.invalid",
     }
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"x" * 70_000,
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 12_000,
+    ],
+)
+def test_a_head_has_a_largest_size(served: tuple[World, int], sent: bytes) -> None:
+    """431 in JSON, without waiting for its end, whatever in it is long; bodies do not count."""
+    world, port = served
+    answer = exchange(port, sent)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"code":"http.head.too.large"' in answer
+    many = head(world, "Content-Length: 15000") + b"x" * 15_000
+    assert (
+        exchange(port, many * 5 + head(world, "Content-Length: 0", "Connection: close")).count(b" 400 ") == 6
+    )
+
+
+def test_a_head_that_does_not_come_ends_the_connection(
+    served: tuple[World, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing at all, a part of the first head, or of a later one; a body may take longer."""
+    world, port = served
+    monkeypatch.setattr("passferry.entrypoints.http_protocol.HEAD_SECONDS", 0.3)
+    for part in (b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(part)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        body = b'{"userId":"' + USER.encode() + b'","password":"Correct-Horse-9"}'
+        connection.sendall(head(world, f"Content-Length: {len(body)}"))
+        time.sleep(0.6)
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 202 ")
