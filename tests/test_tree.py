@@ -40,6 +40,7 @@ MAY_REVEAL = {
     "config/secret_file.py": "defines a Secret that stands in a file",
     "config/settings.py": "defines Secret, and compares tokens to find one org configured twice",
     "domain/password.py": "defines it",
+    "hand_over.py": "writes it into a letter, which is then sealed",
     "domain/policy.py": "judges it",
     "entrypoints/cli": "sends it to a running gateway",
     "adapters/genesys": "sends it to the target",

@@ -42,6 +42,7 @@ COMMANDS = [
     "doctor",
     "keys create",
     "keys rotate",
+    "keys public",
 ]
 
 HEAVY = (
@@ -88,7 +89,7 @@ Commands:
   orgs      The orgs: list, pause, resume, forget a user.
   access    Access keys: add, list, revoke.
   audit     The audit trail: verify, export, prune.
-  keys      The sealing keys: create, rotate.
+  keys      The sealing keys: create, rotate, public.
 
   Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not
   reachable (try again), 4 accepted and not delivered yet.
