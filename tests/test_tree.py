@@ -40,6 +40,8 @@ MAY_REVEAL = {
     "config/secret_file.py": "defines a Secret that stands in a file",
     "config/settings.py": "defines Secret, and compares tokens to find one org configured twice",
     "domain/password.py": "defines it",
+    "hooks/gateway.py": "sends it to the gateway",
+    "hooks/self_test.py": "sends one that was drawn for the occasion",
     "hand_over.py": "writes it into a letter, which is then sealed",
     "domain/policy.py": "judges it",
     "entrypoints/cli": "sends it to a running gateway",
