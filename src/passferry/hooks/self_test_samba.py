@@ -110,8 +110,8 @@ def _can_encrypt(key: str) -> bool:
 
 
 def _said(*command: str) -> str:
-    """What a program says on standard output; "" when it fails or is not there."""
+    """What a program says on standard output; "" when it is not there. testparm fails for mere warnings."""
     with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
         return done.stdout.decode(errors="replace")
     return ""
