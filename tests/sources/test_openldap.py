@@ -327,8 +327,10 @@ def test_the_hook_ends_well_and_starts_again_after_a_crash(scene: Scene) -> None
     assert hook is not None
     assert hook.stop(20) == 0
     assert not scene.directory.socket.exists()
-    code, said = scene.directory.passwd(who, "Nobody-Passw0rd-1")
-    assert code != 0, said
+    for new in ("Nobody-Passw0rd-1", "Nobody-Passw0rd-2"):
+        code, said = scene.directory.passwd(who, new)
+        assert code != 0, said
+    assert scene.directory.takes(who, FIRST)
     scene.start().kill()
     assert scene.directory.socket.exists()
     scene.start()
