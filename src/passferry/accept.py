@@ -43,6 +43,8 @@ LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
 """Changes that share one commit at most."""
+GATHER = 0.002
+"""Seconds for which changes that come together wait for more, so that they share the cost of one commit."""
 QUEUE = 4096
 """Changes that wait for a commit at most, of those that may share one."""
 FASTEST = 10_000
@@ -286,10 +288,14 @@ class Accept:
         return await asyncio.shield(future)
 
     async def _commit_all(self, lane: str) -> None:
-        queue = self._queues[lane]
+        queue, together = self._queues[lane], 1
         try:
             while queue:
-                await self._commit_batch([queue.popleft() for _ in range(min(BATCH, len(queue)))])
+                if max(together, len(queue)) > 1:  # who comes alone waits for nobody
+                    await asyncio.sleep(GATHER)
+                batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+                together = len(batch)
+                await self._commit_batch(batch)
         finally:
             del self._committing[lane]
 
