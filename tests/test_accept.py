@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.accept import Accept, Intake, NotAccepted, Request, SourceRates, Taken
+from passferry.accept import FULL_SECONDS, Accept, Intake, NotAccepted, Request, SourceRates, Taken
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
@@ -18,7 +18,7 @@ from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.notices import Notices
-from passferry.ports import Binding, Caller, StoreFull, StoreLost
+from passferry.ports import Binding, Caller, StoreAway, StoreBusy, StoreFull, StoreLost
 from passferry.state import Stores, audit_key
 
 PORTAL = Caller("k", "portal", "source", ())
@@ -198,6 +198,28 @@ def test_a_full_disk_is_said_and_a_lost_commit_ends_the_process() -> None:
         lost = await asyncio.gather(*(desk.refusal(user=f"u{n}@example.com") for n in range(3)))
         assert [one.code for one in lost] == ["store.lost"] * 3
         assert desk.fatal == ["a commit failed"]
+
+    run(body())
+
+
+def test_a_disk_is_full_until_a_commit_succeeds_or_time_has_passed() -> None:
+    """Time too: whoever is known to be full may never be asked again. Busy and away are not full."""
+
+    async def body() -> None:
+        desk = Desk()
+        for failure, full in ((StoreAway(), False), (StoreBusy(), False), (StoreFull("full"), True)):
+            desk.counting.failure = failure
+            await desk.refusal()
+            assert desk.accept.full() is full
+        desk.counting.failure = None
+        await desk.take()
+        assert not desk.accept.full()
+        desk.counting.failure = StoreFull("full")
+        await desk.refusal()
+        await asyncio.sleep(FULL_SECONDS - 1.0)
+        assert desk.accept.full()
+        await asyncio.sleep(2.0)
+        assert not desk.accept.full()
 
     run(body())
 

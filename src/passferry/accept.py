@@ -47,6 +47,8 @@ GATHER = 0.002
 """Seconds for which changes that come together wait for more, so that they share the cost of one commit."""
 QUEUE = 4096
 """Changes that wait for a commit at most, of those that may share one."""
+FULL_SECONDS = 30.0
+"""For which a disk that was full is taken to be full. Only the next commit can find out that it is not."""
 FASTEST = 10_000
 """Accepts a second that all processes together do not reach: so long a queue cannot have become full."""
 
@@ -140,11 +142,16 @@ class Accept:
         self._backlog: dict[str, tuple[float, int]] = {}
         self._committing: dict[str, asyncio.Task[None]] = {}
         self._closed = False
+        self._full_at = float("-inf")
         self._held_up: Callable[[str], float] = lambda org: 0.0
 
     def ask_before_waiting(self, held_up: Callable[[str], float]) -> None:
         """``held_up`` gives the seconds for which nothing of an org can be sent."""
         self._held_up = held_up
+
+    def full(self) -> bool:
+        """Whether the last commit found no room on the disk, not long ago."""
+        return self._clock.monotonic() - self._full_at < FULL_SECONDS
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
@@ -305,7 +312,7 @@ class Accept:
         except StaleSeal as stale:
             await self._commit_anew(batch, str(stale), again=anew)
         except StoreFull as full:
-            _fail(batch, no_room(full))
+            _fail(batch, self._no_room(full))
         except StoreLost as lost:
             _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
             self._fatal(str(lost))
@@ -316,9 +323,15 @@ class Accept:
                 for one in batch:
                     await self._commit_batch([one], anew=anew)
         else:
+            self._full_at = float("-inf")
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():
                     future.set_result(verdict)
+
+    def _no_room(self, full: StoreFull) -> NotAccepted:
+        if not isinstance(full, StoreAway | StoreBusy):
+            self._full_at = self._clock.monotonic()
+        return no_room(full)
 
     async def _commit_anew(self, batch: list[_Item], key_id: str, *, again: bool) -> None:
         """The sealing key was replaced by ``key_id`` between seal and commit."""
@@ -342,7 +355,7 @@ def no_room(full: StoreFull) -> NotAccepted:
         return NotAccepted("store.away", "The gateway's database does not answer.", retry_after=5)
     if isinstance(full, StoreBusy):
         return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
-    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
+    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=FULL_SECONDS)
 
 
 def _fail(batch: Sequence[_Item], error: Exception) -> None:

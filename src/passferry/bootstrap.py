@@ -22,7 +22,7 @@ from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
-from passferry.leases import Leases
+from passferry.leases import OUT_OF_TOUCH, Leases
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
 from passferry.ports import Clock, Meter, Target
@@ -118,6 +118,10 @@ class Gateway:
             f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
             for key_id in sorted(self.stores.sealer.missing())
         ]
+        if self.leases.out_of_touch():
+            lacking.append(f"the database did not answer for {OUT_OF_TOUCH:.0f} s")
+        if self.accept.full():
+            lacking.append("the disk is full: make room")
         return lacking + [
             f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
             for org, delivery in self.deliveries.items()

@@ -96,7 +96,12 @@ def test_an_upgrade_is_answered_as_the_request_it_also_is(served: tuple[World, i
 
 
 @pytest.mark.parametrize(
-    "sent", [b"\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]
+    "sent",
+    [
+        b"\x00\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+    ],
 )
 def test_what_is_no_http_gets_the_body_of_every_error(served: tuple[World, int], sent: bytes) -> None:
     """400 in JSON with success, message and code; then the connection is closed."""

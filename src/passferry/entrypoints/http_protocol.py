@@ -37,9 +37,9 @@ class Protocol(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._head_timer is None:
-            if self.cycle is not None and self.cycle.response_complete:
-                # What comes after an answer is the rest of a body that nobody read, or an empty line. It ended
-                # the wait for the next request, so that request's head is due now.
+            if not self.transport.is_closing() and self.cycle.response_complete:
+                # After an answer come the rest of a body that nobody read, or empty lines. They ended the wait
+                # for the next request, so its head is due now.
                 self._expect_head()
             return
         self._head_bytes += len(data)
