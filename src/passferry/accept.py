@@ -154,12 +154,15 @@ class Accept:
         return self._clock.monotonic() - self._full_at < FULL_SECONDS
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
+        """Check, seal and commit ``request``.
+
+        Raises ``NotAccepted``, ``StoreFull`` and ``StoreLost``; then it is not stored, as far as is known.
+        """
         started = self._clock.monotonic()
         try:
             taken = await self._accept(caller, request)
-        except NotAccepted as refusal:
-            self._meter.accept_ended(request.org, refusal.code, self._clock.monotonic() - started)
+        except Exception as error:
+            self._meter.accept_ended(request.org, _code_of(error), self._clock.monotonic() - started)
             raise
         result = "replayed" if taken.replayed else "accepted"
         self._meter.accept_ended(request.org, result, self._clock.monotonic() - started)
@@ -314,7 +317,7 @@ class Accept:
         except StoreFull as full:
             _fail(batch, self._no_room(full))
         except StoreLost as lost:
-            _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
+            _fail(batch, store_lost())
             self._fatal(str(lost))
         except Exception as error:  # noqa: BLE001  # one item's failure must not fail its neighbours
             if len(batch) == 1:
@@ -349,6 +352,11 @@ def shutting_down() -> NotAccepted:
     return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
 
 
+def store_lost() -> NotAccepted:
+    """What a caller is told when the process must end: what is on disk is not known any more."""
+    return NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30)
+
+
 def no_room(full: StoreFull) -> NotAccepted:
     """What a caller is told when the store could not do something now."""
     if isinstance(full, StoreAway):
@@ -356,6 +364,15 @@ def no_room(full: StoreFull) -> NotAccepted:
     if isinstance(full, StoreBusy):
         return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
     return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=FULL_SECONDS)
+
+
+def _code_of(error: Exception) -> str:
+    """The code that the caller is told."""
+    if isinstance(error, StoreFull):
+        return no_room(error).code
+    if isinstance(error, StoreLost):
+        return store_lost().code
+    return error.code if isinstance(error, NotAccepted) else "internal.error"
 
 
 def _fail(batch: Sequence[_Item], error: Exception) -> None:

@@ -38,8 +38,8 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head_timer is None:
             if not self.transport.is_closing() and self.cycle.response_complete:
-                # After an answer come the rest of a body that nobody read, or empty lines. They ended the wait
-                # for the next request, so its head is due now.
+                # The rest of a body that nobody read, or an empty line: it ended the wait for the next
+                # request, so the head of that is due now.
                 self._expect_head()
             return
         self._head_bytes += len(data)
