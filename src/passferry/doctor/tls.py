@@ -1,4 +1,4 @@
-"""The certificate of ``serve``: how long it lasts. That it can be used was seen when the settings were read."""
+"""The certificate of ``serve``: how long it lasts. Whether it can be used was seen with the settings."""
 
 from pathlib import Path
 
