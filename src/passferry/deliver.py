@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from passferry.attempt import DRY_RUN, Attempts, Tools
+from passferry.attempt import DRY_RUN, HASH_WAIT, Attempts, Tools
 from passferry.domain.change import Change
 from passferry.domain.clock_watch import ClockWatch
 from passferry.domain.paging import Listed
@@ -228,6 +228,9 @@ class Delivery:
     async def _finish(self) -> None:
         self._t.gate.close()
         await self._pages.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=HASH_WAIT)
+        self._attempts.give_up_verifiers()  # hundreds may wait to be made; whoever takes over shall not
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

@@ -286,7 +286,16 @@ class DeliveryStore(Protocol):
     async def settle(
         self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
     ) -> Change:
-        """Commit what became of a try: state, erasure, verifier, audit, all at once."""
+        """Commit what became of a try: state, erasure, verifier, audit, all at once.
+
+        Without ``verifier``, that of an older password is dropped all the same.
+        """
+
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """The sealed ``verifier`` of a change that was settled without; nothing unless it was delivered last.
+
+        Raises ``StaleSeal``.
+        """
 
     async def expire(self, org: str, now: float) -> int:
         """End changes older than their time to live; how many."""

@@ -266,6 +266,21 @@ class SqlDeliveryStore:
             lambda c: _settle(c, self._database.audit_key, change, outcome, nxt, now, verifier)
         )
 
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """See the port."""
+        mine = update(ACCOUNTS).where(
+            ACCOUNTS.c.org == change.org,
+            ACCOUNTS.c.resolved_id == change.resolved_id,
+            ACCOUNTS.c.delivered_change == change.id,
+        )
+
+        def work(c: Connection) -> None:
+            lock_org(c, change.org)
+            check_seals(c, [verifier])
+            c.execute(mine.values(verifier=verifier, verifier_key=key_id_of(verifier)))
+
+        await self._database.run(work)
+
     async def expire(self, org: str, now: float) -> int:
         """See the port."""
         query = _WAITING.where(CHANGES.c.expires_at <= now).limit(500)
@@ -513,7 +528,9 @@ def _settle(
     verifier: bytes | None,
 ) -> Change:
     chain = Chain(c, key, change.org)
-    row = c.execute(_CHANGE, {"id": change.id}).one()
+    row = c.execute(_CHANGE, {"id": change.id}).one_or_none()
+    if row is None:
+        return change  # cancelled, and then its user was forgotten
     stored = change_of(row)
     if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
         return stored  # an operator or a newer change was faster, or another owner tries it
