@@ -543,7 +543,7 @@ def _settle(
     if outcome.kind is Kind.DRY_RUN and stored.error == done.error:
         return done  # as an hour ago: the trail has it already, and a long dry run would fill it
     if change.resolved_id is not None and (sent or done.state is State.APPLIED):
-        _note_account(c, change, nxt, outcome, verifier, sent=sent)
+        _note_account(c, stored, nxt, outcome, verifier, sent=sent)
     chain.add(
         Record(
             "outcome",
@@ -593,8 +593,8 @@ def _note_account(
     account = _account(c, change.org, change.resolved_id or "")
     newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
     values: dict[str, Any] = {}
-    if nxt.state is State.APPLIED and newest:
-        values["newest_seq"] = change.seq
+    if (sent or nxt.state is State.APPLIED) and newest:
+        values["newest_seq"] = change.seq  # which is higher than at its intent, if it was repeated since
     if sent and nxt.keep_doubt and _moves_nothing(account):
         values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:
