@@ -153,7 +153,7 @@ def assemble(
         limits = Limits(request=org.request_timeout, minimum_age=None if age is None else float(age))
         target = _target(org, gate, clock, transport, meter)
         tools = Tools(
-            store=stores.delivery,
+            store=stores.delivery.of(name),
             target=target,
             gate=gate,
             sealer=stores.sealer,

@@ -45,6 +45,14 @@ class Database(Protocol):
         However long it reads, transactions go on beside it. Raises ``StoreBusy`` and what ``work`` raises.
         """
 
+    def lane(self, org: str) -> "Database":
+        """The same for transactions of ``org`` alone: however long they wait for its lock, others go on."""
+        return self
+
+    def apart(self) -> "Database":
+        """The same for what must not wait behind any other transaction; closed with this one."""
+        return self
+
     async def checkpoint(self) -> None:
         """Let erased rows leave the files, where that is ours to do."""
 

@@ -44,7 +44,7 @@ class SqlLeaseStore:
 
     def __init__(self, database: Database, read_clock: Callable[[Connection], None] = lambda c: None) -> None:
         """``read_clock`` sets the clock by the database's, which is done with every sign of life."""
-        self._database, self._read_clock = database, read_clock
+        self._database, self._apart, self._read_clock = database, database.apart(), read_clock
 
     async def beat(self, worker: Worker, now: float, lease: float) -> Roll:
         """See the port."""
@@ -59,7 +59,7 @@ class SqlLeaseStore:
             owners = {row.name: row.owner if row.owner in alive else None for row in c.execute(_OWNERS)}
             return Roll(len(alive), owners)
 
-        return await self._database.run(work)
+        return await self._apart.run(work)
 
     async def claim(self, worker: Worker, orgs: Sequence[str], now: float, lease: float) -> list[str]:
         """See the port."""
@@ -73,7 +73,7 @@ class SqlLeaseStore:
             c.execute(delete(WORKERS).where(WORKERS.c.seen_at < now - 10 * lease))
             return free
 
-        return await self._database.run(work)
+        return await self._apart.run(work)
 
     async def release(self, worker: Worker, orgs: Sequence[str]) -> None:
         """See the port."""
@@ -95,7 +95,7 @@ class SqlLeaseStore:
         def work(c: Connection) -> dict[str, OrgNews]:
             return {row.name: _news(row) for row in c.execute(_NEWS, {"now": now})}
 
-        return await self._database.look(work)
+        return await self._apart.look(work)
 
 
 def _news(row: Any) -> OrgNews:
