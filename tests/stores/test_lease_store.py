@@ -135,5 +135,8 @@ def test_idle_orgs_are_no_news(bench: Bench) -> None:
         assert "default" not in await leases.news(bench.now + 60)
         await bench.delivery.set_org("other", "tests", None, "operator", bench.now)
         assert (await leases.news(bench.now))["other"].state.paused == "tests"
+        await bench.delivery.set_org("other", None, NOW + 30, "operator:ann", NOW)
+        assert (await leases.news(NOW + 29))["other"].state.blocked_until == NOW + 30
+        assert "other" not in await leases.news(NOW + 30)
 
     run(body)

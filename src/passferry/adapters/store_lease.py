@@ -35,7 +35,7 @@ def _some(*what: ColumnElement[bool]) -> ColumnElement[bool]:
 _DUE = _some(CHANGES.c.next_attempt_at <= bindparam("now"))
 _LATE = _some(CHANGES.c.expires_at <= bindparam("now"), CHANGES.c.state != State.DELIVERING.value)
 _NEWS = select(ORGS, _DUE.label("due"), _LATE.label("late")).where(
-    or_(ORGS.c.paused.is_not(None), ORGS.c.blocked_until > 0.0, _DUE, _LATE)
+    or_(ORGS.c.paused.is_not(None), ORGS.c.blocked_until > bindparam("now"), _DUE, _LATE)
 )
 
 
