@@ -205,15 +205,16 @@ class _Page:
         """``live`` is the user's newest once more, and takes the place of ``item`` in accept order.
 
         Somebody else may have been faster under another reference to the same user, which may not be known
-        yet. And its password is the user's at ``changed_at``: an older change is stale now.
+        yet. And its password is the user's at that time: an older change is stale now.
         """
         record = Record("repeated", item.now, item.source, live.id, live.user.value, live.state.value)
         newest = replace(live, seq=self._chain.add(record))
         (self._new if live.id in self._new else self._changed)[live.id] = newest
         self._live[item.user.key] = newest
         user = self._users[item.user.key]
-        if item.changed_at is not None and item.changed_at > user.row.newest_at:
-            user.row = UserRow(newest.seq, item.changed_at, item.source)
+        at = item.changed_at if item.changed_at is not None else item.now
+        if at > user.row.newest_at:
+            user.row = UserRow(newest.seq, at, item.source)
         else:
             user.row = replace(user.row, newest_seq=newest.seq)
         user.dirty = True
