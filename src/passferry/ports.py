@@ -320,7 +320,10 @@ class DeliveryStore(Protocol):
         """
 
     async def hold(self, org: str, now: float) -> int:
-        """Park everything that would be sent by itself (after a back-up was restored); how many."""
+        """Park some of what would be sent by itself (after a back-up was restored); how many.
+
+        0: nothing is left. For an owner that sends nothing yet: what was being sent is parked as well.
+        """
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """Make due at once what is pending with an error among ``codes``; how many."""
@@ -338,7 +341,7 @@ class Worker:
 class Roll:
     """Who delivers what. ``owners``: the worker that owns each org; None where nobody alive does."""
 
-    alive: int  # workers, the one that asks among them
+    alive: Mapping[str, str]  # names of workers by id, the one that asks among them
     owners: Mapping[str, str | None]
 
 

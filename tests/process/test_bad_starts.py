@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
+import postgres
 from passferry.simulator import Settings
-from process.harness import Client, Home, StandIn, genesys, home
+from process.harness import Client, Home, StandIn, genesys, home, until
 
 NOWHERE = genesys("http://127.0.0.1:1")
 SECRETS = ("Very-secret-client-9", "Secret-in-a-url-8", "Secret-of-a-database-7")
 
 
-def refused(place: Home, env: dict[str, str] | None = None) -> str:
+def refused(place: Home, env: dict[str, str] | None = None, *options: str, code: int = 2) -> str:
     """What ``serve`` says when it does not start, which it must not."""
-    done = place.run("serve", "--listen", "127.0.0.1:0", env=env)
-    assert done.code == 2, done.text
+    done = place.run("serve", "--listen", "127.0.0.1:0", *options, env=env)
+    assert done.code == code, done.text
     assert "Traceback" not in done.text
     assert "hint" in done.text
     return done.text
@@ -149,3 +150,17 @@ def test_a_state_directory_that_others_may_write_to_is_refused(tmp_path: Path, m
         place.state.mkdir(parents=True)
         place.state.chmod(mode)
         assert "chmod 700" in refused(place)
+
+
+def test_hold_is_refused_while_another_process_would_deliver(tmp_path: Path) -> None:
+    """On PostgreSQL any of them would send what is to be parked. It is named; without it, hold starts."""
+    with (
+        postgres.server().database() as url,
+        home(tmp_path / "gateway", NOWHERE, PASSFERRY_DATABASE_URL=url) as place,
+    ):
+        assert place.run("keys", "create").code == 0
+        other = place.spawn("worker")
+        until(lambda: other.events("delivery.started"), what="a worker that delivers")
+        assert f":{other.pid}" in refused(place, None, "--hold")
+        assert other.stop() == 0
+        assert place.serve("--hold").stop() == 0

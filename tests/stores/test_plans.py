@@ -52,6 +52,7 @@ async def _prune(bench: Bench) -> None:
     ("ask", "index"),
     [
         (lambda b: b.delivery.expire("default", NOW), "changes_expiring (org=? AND expires_at<?)"),
+        (lambda b: b.delivery.hold("default", NOW), "changes_due (org=? AND next_attempt_at>?)"),
         (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at>?)"),
         (
             lambda b: b.delivery.due_count("default", NOW, 9, [], bulk=False),
