@@ -62,9 +62,6 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
             desk = held.enter_context(state.open_desk(settings, write=write))
         except state.StateError as error:
             fail(error.what, error.hint, code_of(error))
-        except PermissionError as error:
-            what = f"user id {os.geteuid()} may not use {error.filename}"
-            fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
         try:
             yield desk
         except StoreAway:
