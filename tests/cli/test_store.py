@@ -114,7 +114,7 @@ def test_the_queue_is_a_table_newest_first(cli: Cli, store: Settings) -> None:
         (["--state", "applied"], ["three"]),
         (["--state", "pending,applied", "--limit", "2"], ["three", "two"]),
         (["--since", "2027-01-15T08:00:01Z"], ["three", "two"]),
-        (["--org", "other"], []),
+        (["--org", "default", "--limit", "1"], ["three"]),
     ],
 )
 def test_a_help_desk_can_ask(cli: Cli, store: Settings, arguments: list[str], found: list[str]) -> None:

@@ -96,6 +96,14 @@ def the_org(settings: "Settings", org: str | None) -> str:
     return name
 
 
+async def the_orgs(desk: "Desk", org: str | None) -> list[str]:
+    """All orgs that the database knows, or only ``org``; ends the command when it does not know that."""
+    names = sorted(await desk.audit.heads())
+    if org is not None and org not in names:
+        fail(f"there is no org {org!r}", f"--org ORG; the orgs are: {', '.join(names)}", Code.USAGE)
+    return names if org is None else [org]
+
+
 def operator() -> str:
     """Who works at this terminal, for the audit trail."""
     import getpass
