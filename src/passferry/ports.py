@@ -352,7 +352,6 @@ class OrgNews:
     state: OrgState
     due: bool  # a change may be tried
     late: bool  # the time to live of a change ran out
-    owner: str | None
 
 
 class LeaseStore(Protocol):
@@ -537,6 +536,7 @@ class OrgFigures:
     oldest_waiting_since: float | None  # of those pending or delivering
     paused: str | None
     head_seq: int
+    blocked_until: float = 0.0  # told by Retry-After
 
 
 class FiguresStore(Protocol):
@@ -586,7 +586,3 @@ class Unmetered:
 
 class NotNow(Exception):
     """The change is in a state in which operators cannot retry or cancel it; the state is its argument."""
-
-
-Announce = Callable[[Change], None]
-"""Told of every change whose state was committed, so that waiting callers can be answered."""

@@ -28,7 +28,17 @@ from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import Settings
-from passferry.ports import AuditStore, Clock, Hasher, KeyHolder, LookupStore, Sealer, StoreFull, Worker
+from passferry.ports import (
+    AuditStore,
+    Clock,
+    FiguresStore,
+    Hasher,
+    KeyHolder,
+    LookupStore,
+    Sealer,
+    StoreFull,
+    Worker,
+)
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
@@ -301,6 +311,7 @@ class Desk:
     keep: SqlKeepStore
     keys: KeyHolder
     audit: AuditStore
+    figures: FiguresStore
 
 
 @contextmanager
@@ -321,6 +332,7 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
             stores.keep,
             KeyFile(settings.key_file, clock.now),
             stores.audit,
+            stores.figures,
         )
     finally:
         hasher.close()

@@ -193,6 +193,19 @@ def test_orgs_are_listed_paused_and_resumed(cli: Cli, store: Settings) -> None:
     assert all(actor.startswith("operator:") for _, actor in acts)
 
 
+def test_the_list_of_orgs_counts_changes_without_reading_them(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are live, the figure is exact and no sealed password is read."""
+
+    def read(*arguments: object) -> None:
+        raise AssertionError("a change was read")
+
+    monkeypatch.setattr("passferry.adapters.store_lookup.change_of", read)
+    (listed,) = json.loads(cli("orgs", "list", "--json").out)["orgs"]
+    assert listed["live"] == 2
+
+
 def test_an_unknown_org_is_2(cli: Cli, store: Settings) -> None:
     """The hint names the orgs there are."""
     done = cli("orgs", "pause", "sales")

@@ -101,4 +101,4 @@ class SqlLeaseStore:
 
 
 def _news(row: Any) -> OrgNews:
-    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late), row.owner)
+    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late))
