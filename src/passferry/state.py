@@ -288,6 +288,8 @@ def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
             )
         add_orgs(connection, orgs)
+    # Outside the transaction, in which nobody else could accept on SQLite: it looks at every user.
+    with database.reader.connect() as connection:
         needed = needed_keys(connection)
     missing = sorted(key for key in needed if not sealer.knows(key))
     if missing:

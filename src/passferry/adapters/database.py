@@ -32,6 +32,10 @@ class Database(Protocol):
     def engine(self) -> Engine:
         """For set-up and tests; everything else goes through ``run``."""
 
+    @property
+    def reader(self) -> Engine:
+        """For what is only read at set-up, beside the transactions of others."""
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work`` in one committed transaction.
 

@@ -49,6 +49,11 @@ class SqliteDatabase(Database):
         """For set-up and tests; everything else goes through ``run``."""
         return self._engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._reader or self._engine  # in memory there is one connection
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
         if self._thread is None:
