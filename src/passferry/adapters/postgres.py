@@ -71,6 +71,11 @@ class PostgresDatabase(Database):
         """See the protocol."""
         return self._engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol: readers hold up nobody."""
+        return self._engine
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.transact, work)

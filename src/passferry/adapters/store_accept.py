@@ -9,13 +9,19 @@ from sqlalchemy import BindParameter, Connection, bindparam, func, insert, selec
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, upsert
 from passferry.adapters.rows import change_of, row_of
-from passferry.domain.accepting import Accepted, Judge, NewChange, Remembered, Replayed, UserRow, Verdict
+from passferry.domain.accepting import (
+    KEYS_KEPT,
+    Accepted,
+    Judge,
+    NewChange,
+    Remembered,
+    Replayed,
+    UserRow,
+    Verdict,
+)
 from passferry.domain.audit import Record
 from passferry.domain.change import Change, Failure, State
 from passferry.domain.messages import message_for
-
-KEPT = 86400.0
-"""Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
 
 
 class SqlAcceptStore:
@@ -253,5 +259,5 @@ class _Page:
         return {
             (row.source, row.key): Remembered(row.body_mac, row.change_id)
             for row in self._connection.execute(_REMEMBERED, values)
-            if row.live or row.created_at > now - KEPT
+            if row.live or row.created_at > now - KEYS_KEPT
         }

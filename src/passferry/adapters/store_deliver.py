@@ -81,6 +81,8 @@ _DUE_OF = _WAITING.where(
     CHANGES.c.user_key.in_(bindparam("keys", expanding=True)),
     CHANGES.c.next_attempt_at + 0 <= bindparam("now"),
 )
+BATCH = 500
+"""Changes that are ended, or parked, in one transaction."""
 FEW = 1000
 _ARE_FEW = select(func.count()).select_from(
     select(CHANGES.c.id)
@@ -289,13 +291,14 @@ class SqlDeliveryStore:
 
     async def expire(self, org: str, now: float) -> int:
         """See the port."""
-        query = _WAITING.where(CHANGES.c.expires_at <= now).limit(500)
+        query = _WAITING.where(CHANGES.c.expires_at <= now).limit(BATCH)
         return await self._end_all(org, query, State.EXPIRED, "expired", now)
 
     async def hold(self, org: str, now: float) -> int:
         """See the port."""
         await self.recover(org, now, 0.0)  # what was being sent when the back-up was made waits as well
-        query = _WAITING.where(CHANGES.c.next_attempt_at.is_not(None))
+        # Not IS NOT NULL: no index serves it on SQLite, and each batch would pass what is parked already.
+        query = _WAITING.where(CHANGES.c.next_attempt_at >= 0.0).limit(BATCH)
         return await self._end_all(org, query, State.PARKED, "held", now)
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:

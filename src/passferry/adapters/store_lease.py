@@ -16,7 +16,9 @@ from passferry.ports import OrgNews, OrgState, Roll, Worker
 
 ORGS, WORKERS, CHANGES = schema.orgs, schema.workers, schema.changes
 
-_ALIVE = select(WORKERS.c.id).where(WORKERS.c.seen_at > bindparam("since"))
+_SEEN = WORKERS.c.seen_at > bindparam("since")
+_ALIVE = select(WORKERS.c.id).where(_SEEN)
+_NAMES = select(WORKERS.c.id, WORKERS.c.name).where(_SEEN)
 _OWNERS = select(ORGS.c.name, ORGS.c.owner)
 _FREE = or_(ORGS.c.owner.is_(None), ORGS.c.owner.not_in(_ALIVE))
 _CLAIM = (
@@ -55,9 +57,9 @@ class SqlLeaseStore:
             started = c.execute(known).scalar() or now
             row = {"id": worker.id, "name": worker.name, "started_at": started, "seen_at": now}
             upsert(c, WORKERS, [row])
-            alive = set(c.execute(_ALIVE, {"since": now - lease}).scalars())
+            alive = {row.id: row.name for row in c.execute(_NAMES, {"since": now - lease})}
             owners = {row.name: row.owner if row.owner in alive else None for row in c.execute(_OWNERS)}
-            return Roll(len(alive), owners)
+            return Roll(alive, owners)
 
         return await self._apart.run(work)
 
@@ -99,4 +101,4 @@ class SqlLeaseStore:
 
 
 def _news(row: Any) -> OrgNews:
-    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late), row.owner)
+    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late))
