@@ -108,7 +108,8 @@ def test_only_a_source_hands_over_and_only_octets() -> None:
     assert send(w, letter(), key=None).status_code == 401
     assert send(w, letter(), key=w.operator).status_code == 403
     assert send(w, letter(), headers={"Content-Type": "application/json"}).status_code == 415
-    assert send(World(), letter()).json()["code"] == "sealed.broken"
+    none = World()
+    assert send(none, letter()).json()["code"] == "sealed.key.unknown"
     assert send(w, bytes(20_000)).status_code == 413
 
 

@@ -1,4 +1,4 @@
-"""Which of Debian's programs these tests need; processes of theirs, bounded and ended by their id."""
+"""Runs the programs of sources: bounded in time, ended by their id."""
 
 import os
 import shutil
@@ -9,16 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-REQUIRED = "PASSFERRY_REQUIRE_SOURCES"
-"""Set it where a run without them means nothing."""
-PROGRAMS = ("slapd", "slapadd", "ldappasswd", "ldapmodify", "samba", "samba-tool", "gpg")
 SECONDS = 60
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-
-
-def missing() -> list[str]:
-    """Those that are not here."""
-    return [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
 
 
 @contextmanager

@@ -22,8 +22,12 @@ MOST_BYTES = 4096
 class PublicKey:
     """A key that letters can be sealed to."""
 
-    id: str
-    public: bytes
+    public: bytes  # X25519, 32 bytes
+
+    @property
+    def id(self) -> str:
+        """As the gateway names it."""
+        return key_id(self.public)
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "PublicKey | None":
@@ -39,7 +43,7 @@ class PublicKey:
             or document.get("keyId") != key_id(public)
         ):
             return None
-        return cls(key_id(public), public)
+        return cls(public)
 
 
 class PublicKeyFile:

@@ -48,6 +48,13 @@ def judge(found: Mapping[str, str]) -> list[Check]:
             wrong.append(
                 fail(f"${name} does not end with --", "a login that begins with - could be an option")
             )
+        if words[0] != "exec":
+            wrong.append(
+                fail(
+                    f"${name} does not begin with exec",
+                    "PHP's shell would show the password in its arguments as long as the hook runs",
+                )
+            )
         wrong += _coding(name, words, found.get(f"{name}_password_encodebase64", "false").lower() == "true")
         if found.get(f"display_{name}_error", "false").lower() != "true":
             wrong.append(warn(f"users do not see what the {name} says", f"$display_{name}_error = true;"))
