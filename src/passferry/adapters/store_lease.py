@@ -16,7 +16,10 @@ from passferry.ports import OrgNews, OrgState, Roll, Worker
 
 ORGS, WORKERS, CHANGES = schema.orgs, schema.workers, schema.changes
 
-_ALIVE = select(WORKERS.c.id).where(WORKERS.c.seen_at > bindparam("since"))
+# Who was seen in the future died before the clock was set back: it would be alive until then.
+_ALIVE = select(WORKERS.c.id).where(
+    WORKERS.c.seen_at > bindparam("since"), WORKERS.c.seen_at <= bindparam("until")
+)
 _OWNERS = select(ORGS.c.name, ORGS.c.owner)
 _FREE = or_(ORGS.c.owner.is_(None), ORGS.c.owner.not_in(_ALIVE))
 _CLAIM = (
@@ -55,7 +58,7 @@ class SqlLeaseStore:
             started = c.execute(known).scalar() or now
             row = {"id": worker.id, "name": worker.name, "started_at": started, "seen_at": now}
             upsert(c, WORKERS, [row])
-            alive = set(c.execute(_ALIVE, {"since": now - lease}).scalars())
+            alive = set(c.execute(_ALIVE, _span(now, lease)).scalars())
             owners = {row.name: row.owner if row.owner in alive else None for row in c.execute(_OWNERS)}
             return Roll(len(alive), owners)
 
@@ -63,12 +66,12 @@ class SqlLeaseStore:
 
     async def claim(self, worker: Worker, orgs: Sequence[str], now: float, lease: float) -> list[str]:
         """See the port."""
-        since = now - lease
+        span = _span(now, lease)
 
         def work(c: Connection) -> list[str]:
-            free = list(c.execute(_CLAIM, {"orgs": list(orgs), "since": since}).scalars())
+            free = list(c.execute(_CLAIM, {"orgs": list(orgs), **span}).scalars())
             if free:
-                c.execute(_OWN.values(owner=worker.id), {"orgs": free, "since": since})
+                c.execute(_OWN.values(owner=worker.id), {"orgs": free, **span})
             # Who was not seen for ten leases is not coming back under this id.
             c.execute(delete(WORKERS).where(WORKERS.c.seen_at < now - 10 * lease))
             return free
@@ -96,6 +99,11 @@ class SqlLeaseStore:
             return {row.name: _news(row) for row in c.execute(_NEWS, {"now": now})}
 
         return await self._database.look(work)
+
+
+def _span(now: float, lease: float) -> dict[str, float]:
+    """When a worker was seen that is alive; clocks of several may differ by less than a lease."""
+    return {"since": now - lease, "until": now + lease}
 
 
 def _news(row: Any) -> OrgNews:
