@@ -149,9 +149,10 @@ def test_a_page_that_shows_less_than_a_read_feeds_no_put() -> None:
 async def _some_without_skills() -> tuple[list[str], int]:
     plan = _plan(switches={"list_users": "without-skills"}, verifier=False)
     async with world(plan) as it:
-        for user_id, name in it.users[::2]:  # the first one among them
+        for number, (user_id, name) in enumerate(it.users):
             kept = json.loads(it.before[name])[GENESYS]["externalIds"]
-            it.simulator.edit(user_id, {GENESYS: {"externalIds": kept}})
+            few = {GENESYS: {"externalIds": kept}}
+            it.simulator.edit(user_id, few if number % 12 else {"title": "Agent of many skills" * 20})
             it.before[name] = it.simulator.profile_text(name).decode()
         await _started(it, 200, by_id=True)
         return await it.broken_promises(), _listed(it)
@@ -162,7 +163,7 @@ def _listed(it: World) -> int:
 
 
 def test_a_user_whom_the_list_happens_to_show_whole_proves_nothing() -> None:
-    """Half of the users have no skills, which the list leaves out: those of the others are not cleared."""
+    """Few have skills, which the list leaves out; they are found by what else they have, and lose nothing."""
     broken, listed = run(_some_without_skills())
     assert broken == []
     assert listed == 1
@@ -325,7 +326,7 @@ def test_a_list_that_lags_behind_is_given_up() -> None:
     """Three writes in a row meet a newer version: from then on everybody is read singly."""
     broken, listed = run(_conflicting())
     assert broken == []
-    assert listed <= 4
+    assert listed <= 6
 
 
 async def _people_flood(share: float) -> tuple[list[float], float]:
