@@ -13,7 +13,7 @@ from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.deliver import Delivery
-from passferry.leases import LEASE, Leases
+from passferry.leases import LEASE, OUT_OF_TOUCH, Leases
 from passferry.notices import Notices
 from passferry.ports import StoreAway, Worker
 
@@ -217,6 +217,28 @@ def test_a_database_that_is_away_for_a_while_ends_nothing() -> None:
             await asyncio.sleep(5.0)
             assert not only.task.done()
             assert only.running == set(ORGS)
+
+    run(body())
+
+
+def test_a_worker_is_out_of_touch_while_its_database_is_away_for_more_than_a_moment() -> None:
+    """Alone or among others; a moment's trouble is none, and one good answer ends it."""
+
+    async def body() -> None:
+        async with crew() as it:
+            for only in (it.start(), it.start(alone=True)):
+                for seconds, expected in (
+                    (OUT_OF_TOUCH - 2.0, False),
+                    (OUT_OF_TOUCH + 2.0, True),
+                    (3600.0, True),
+                ):
+                    await asyncio.sleep(5.0)
+                    only.store.away = True
+                    await asyncio.sleep(seconds)
+                    assert only.leases.out_of_touch() is expected
+                    only.store.away = False
+                    await asyncio.sleep(1.5)
+                    assert not only.leases.out_of_touch()
 
     run(body())
 

@@ -22,7 +22,7 @@ from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
-from passferry.leases import Leases
+from passferry.leases import OUT_OF_TOUCH, Leases
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
 from passferry.ports import Clock, Meter, Target
@@ -50,6 +50,7 @@ class Gateway:
     clock: Clock
     hasher: Argon2Hasher | None
     meter: "PrometheusMeter"
+    fatal: Callable[[str], None]
     wire: "Wire | None" = None
 
     @property
@@ -90,24 +91,24 @@ class Gateway:
         return self.hasher.queued if self.hasher is not None else 0
 
     async def levels(self) -> "dict[str, Levels]":
-        """How each org stands now."""
+        """How each configured org stands now, whichever process delivers for it; pacing of our own alone."""
         from passferry.adapters.meter import Levels
 
         stored = await self.stores.figures.orgs()
-        now, mono = self.clock.now(), self.clock.monotonic()
+        now, mono, ours = self.clock.now(), self.clock.monotonic(), self.deliveries
         levels = {}
-        for name, delivery in self.deliveries.items():  # each worker tells of its own orgs
-            org, pacer = stored[name], delivery.gate.pacer
-            since = org.oldest_waiting_since
+        for name, settings in self.settings.orgs.items():
+            org, since = stored[name], stored[name].oldest_waiting_since
+            pacer = ours[name].gate.pacer if name in ours else None
             levels[name] = Levels(
                 waiting=org.waiting,
                 parked=org.parked,
                 oldest_seconds=0.0 if since is None else max(0.0, now - since),
                 paused=org.paused,
-                quota_used=pacer.spent(mono),
-                quota_allowed=pacer.limit,
+                quota_used=pacer.spent(mono) if pacer is not None else None,
+                quota_allowed=pacer.limit if pacer is not None else None,
                 head_seq=org.head_seq,
-                dry_run=self.settings.orgs[name].dry_run,
+                dry_run=settings.dry_run,
             )
         return levels
 
@@ -118,6 +119,10 @@ class Gateway:
             f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
             for key_id in sorted(self.stores.sealer.missing())
         ]
+        if self.leases.out_of_touch():
+            lacking.append(f"the database did not answer for {OUT_OF_TOUCH:.0f} s")
+        if self.accept.full():
+            lacking.append("the disk is full: make room")
         return lacking + [
             f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
             for org, delivery in self.deliveries.items()
@@ -171,7 +176,7 @@ def assemble(
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
     accept.ask_before_waiting(leases.held_up)
     wire = _wire(settings, stores, notices, leases)
-    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, wire)
+    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, fatal, wire)
 
 
 def _wire(settings: Settings, stores: Stores, notices: Notices, leases: Leases) -> "Wire | None":

@@ -23,6 +23,9 @@ BEAT = 3.0
 """Seconds between two signs of life."""
 LEASE = 12.0
 """Seconds without a sign of life after which a worker owns nothing any more."""
+OUT_OF_TOUCH = 10.0
+"""Seconds without a good round after which nobody should send changes here: more than the 8 s for which a
+transaction may wait for a lock of a busy database, less than a lease, after which others deliver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Leases:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, OrgNews] = {}
         self._beaten_at = float("-inf")
+        self._in_touch_at = clock.monotonic()
         self._left_over: set[str] = set()  # free orgs beyond our share, which others had time to take
         self._adopted: set[str] = set()  # and which nobody took
         self._alive = 0
@@ -73,6 +77,10 @@ class Leases:
     def deliveries(self) -> dict[str, Delivery]:
         """The owner loops of the orgs that are ours now."""
         return {org: running.delivery for org, running in self._running.items()}
+
+    def out_of_touch(self) -> bool:
+        """Whether the store has not answered for so long that this is no moment's trouble."""
+        return self._clock.monotonic() - self._in_touch_at > OUT_OF_TOUCH
 
     def owns(self, org: str) -> bool:
         """Whether ``org`` is ours, as far as we know."""
@@ -117,6 +125,7 @@ class Leases:
     async def _guarded_round(self) -> None:
         try:
             await self._round()
+            self._in_touch_at = self._clock.monotonic()
         except StoreFull as full:
             log.warning("store.full", reason=str(full))
         except StoreLost as lost:

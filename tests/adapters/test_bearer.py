@@ -15,6 +15,7 @@ from passferry.adapters.oauth import Tokens
 from passferry.adapters.scim_target import ScimTarget
 from passferry.domain.answers import Answer
 from passferry.domain.outcome import Kind, Outcome
+from passferry.domain.paging import PAGE
 from passferry.domain.password import Password
 from passferry.domain.scim import User, parse_user
 
@@ -452,7 +453,7 @@ def test_an_endless_list_of_inactive_users_ends() -> None:
         if request.url.path == "/oauth/token":
             return httpx2.Response(200, json={"access_token": "t", "expires_in": 600})
         pages += 1
-        return listing((str(pages), f"u{pages}"), total=10**8)
+        return listing(*((f"{pages}-{each}", f"u{pages}-{each}") for each in range(PAGE)), total=10**8)
 
     async def body() -> None:
         client = http_client(httpx2.MockTransport(handler))

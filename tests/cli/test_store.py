@@ -19,7 +19,7 @@ from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Kind, Limits, Outcome, decide
 from passferry.domain.password import Password
-from passferry.ports import Binding, StoreFull
+from passferry.ports import Binding, StoreFull, StoreLost
 
 Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"
@@ -441,6 +441,18 @@ def test_a_full_disk_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyP
     done = cli("access", "add", "hr")
     assert done.code == 3
     assert done.err == "passferry: the disk is full: nothing was changed\nhint: make room, then try again\n"
+
+
+def test_a_lost_commit_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whether anything was changed, and that is said."""
+
+    async def lost(*arguments: object) -> None:
+        raise StoreLost("a commit failed")
+
+    monkeypatch.setattr(SqlAccessStore, "add_key", lost)
+    done = cli("access", "add", "hr")
+    assert done.code == 3
+    assert "whether anything was changed is not known\nhint: look" in done.err
 
 
 def test_all_mistakes_in_the_configuration_come_at_once(cli: Cli, clean: Path) -> None:

@@ -55,7 +55,7 @@ def code_of(error: "StateError") -> Code:
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import state
-    from passferry.ports import StoreAway, StoreBusy, StoreFull
+    from passferry.ports import StoreAway, StoreBusy, StoreFull, StoreLost
 
     with ExitStack() as held:
         try:
@@ -67,6 +67,9 @@ def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
             fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
         try:
             yield desk
+        except StoreLost:
+            hint = "look at what it was to change before trying again"
+            fail("the disk failed: whether anything was changed is not known", hint, Code.UNREACHABLE)
         except StoreAway:
             fail("the database does not answer", "try again", Code.UNREACHABLE)
         except StoreBusy:
