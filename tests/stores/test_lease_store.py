@@ -67,7 +67,7 @@ def test_a_worker_that_was_seen_in_the_future_is_dead(bench: Bench) -> None:
         await leases.beat(ONE, NOW + 3600, LEASE)
         await leases.claim(ONE, ORGS, NOW + 3600, LEASE)
         roll = await leases.beat(TWO, NOW, LEASE)
-        assert (roll.alive, roll.owners) == (1, dict.fromkeys(ORGS))
+        assert (roll.alive, roll.owners) == ({TWO.id: TWO.name}, dict.fromkeys(ORGS))
         assert sorted(await leases.claim(TWO, ORGS, NOW, LEASE)) == sorted(ORGS)
 
     run(body)
