@@ -85,7 +85,7 @@ Commands:
   push      Send one new password to a running gateway.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
-  hook      On a source's machine: hand its passwords over (pam, ltb, samba, openldap, flush).
+  hook      On a source's machine: hand its passwords over.
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.

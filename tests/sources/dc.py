@@ -71,16 +71,25 @@ def domain_controller(folder: Path) -> Iterator[Dc]:
         *("--dns-backend=NONE", "--adminpass=Domain-admin-1", f"--targetdir={folder / 'dc'}"),
     )
     config = Path(dc.config)
-    lines = [
-        f"\tserver services = ldap\n\tpassword hash gpg key ids = {key}\n\tlog file = {folder}/log.%m\n"
-        if "server services" in line
-        else line
-        for line in config.read_text().splitlines(keepends=True)
-        if "log file" not in line
-    ]
-    config.write_text("".join(lines))
+    own = {
+        "server services": "ldap",
+        "password hash gpg key ids": key,
+        "log file": f"{folder}/log.%m",
+        # Two of them, or one of the machine's own, do not meet; and nobody reaches it from elsewhere.
+        "interfaces": f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}/32",
+        "bind interfaces only": "yes",
+        "pid directory": f"{folder}/run",
+        "ncalrpc dir": f"{folder}/run/ncalrpc",
+        "winbindd socket directory": f"{folder}/run/winbindd",
+    }
+    (folder / "run").mkdir()
+    lines = [line for line in config.read_text().splitlines() if line.partition("=")[0].strip() not in own]
+    at = lines.index("[global]") + 1
+    lines[at:at] = [f"\t{name} = {value}" for name, value in own.items()]
+    config.write_text("\n".join([*lines, ""]))
     socket = folder / "dc" / "private" / "ldap_priv" / "ldapi"
     command = ["samba", "--foreground", "--no-process-group", "-s", dc.config]
     with daemon(command, folder / "samba.log", env=os.environ | dc.env):
-        until(socket.exists, 30, "samba")
+        until(socket.exists, 120, "samba")
         yield dc
+        said("gpgconf", "--kill", "gpg-agent", env=dc.env)
