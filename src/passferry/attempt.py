@@ -41,6 +41,7 @@ from passferry.ports import (
     Unmetered,
     VerifierBroken,
 )
+from passferry.verifiers import Verifiers
 from passferry.whom import Whom
 
 log = structlog.get_logger("passferry.deliver")
@@ -49,6 +50,8 @@ INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
+HASH_WAIT = 2.0
+"""Seconds for which an outcome that is known waits for its verifier, to be committed with it."""
 DRY_RUN = "dry.run"
 """The code of a change that would have been written, were its org not in a dry run."""
 
@@ -83,6 +86,11 @@ class Attempts:
         self._noting = self._noted = 0
         self.health = health
         self._outage = Outage()
+        self._verifiers = Verifiers(org, tools.hasher, tools.sealer, tools.store)
+
+    def give_up_verifiers(self) -> None:
+        """Make none any more: what was delivered is settled without."""
+        self._verifiers.give_up()
 
     @property
     def found_out(self) -> int | None:
@@ -216,37 +224,41 @@ class Attempts:
         if t.clock.monotonic() - started > INTENT_FRESH:
             await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
             return None
-        outcome, nxt, verifier = await self._sent(change, begun, user, password, now)
-        await self._settle_as(begun, outcome, nxt, verifier)
+        hashing = self._verifiers.begin(password)
+        try:
+            outcome, nxt = await self._sent(change, begun, user, password, now)
+            if nxt.state is not State.APPLIED:
+                await self._settle_as(begun, outcome, nxt)
+                return outcome.kind
+            verifier = await self._verifiers.of(begun, hashing, within=HASH_WAIT)
+            late = hashing is not None and not hashing.done()
+            await self._settle_as(begun, outcome, nxt, verifier)
+            if late:  # waited for here, so that no more is written than can be hashed in the long run
+                await self._verifiers.add(begun, hashing)
+        finally:
+            if hashing is not None:
+                hashing.cancel()
         return outcome.kind
 
     async def _sent(
         self, change: Change, begun: Change, user: User, password: Password, intent_at: float
-    ) -> tuple[Outcome, Next, bytes | None]:
-        """The write itself, and what follows from its answer; the verifier is computed meanwhile."""
+    ) -> tuple[Outcome, Next]:
+        """The write itself, and what follows from its answer."""
         t = self._t
         resolved = begun.resolved_id or ""
         mono = t.clock.monotonic()
         for over in [one for one, (_, began) in self._intents.items() if began + t.limits.doubt <= mono]:
             del self._intents[over]
         self._intents[resolved] = (intent_at, mono)
-        hashing = asyncio.create_task(t.hasher.hash(password)) if t.hasher is not None else None
-        try:
-            outcome = await self._send(user, password)
-            nxt = self._decide(change, outcome, user.version)
-            if not nxt.keep_doubt:
-                self._intents.pop(resolved, None)
-            verifier = None
-            if hashing is not None and nxt.state is State.APPLIED:
-                verifier = await self._verifier(begun, hashing)
-        finally:
-            if hashing is not None:
-                hashing.cancel()
+        outcome = await self._send(user, password)
+        nxt = self._decide(change, outcome, user.version)
+        if not nxt.keep_doubt:
+            self._intents.pop(resolved, None)
         if nxt.evidence is Evidence.INFERRED:
             outcome = replace(outcome, version=user.version)
         elif nxt.state is State.APPLIED and outcome.version in (None, user.version) and user.version:
             outcome = replace(outcome, version=AFTER + user.version)
-        return outcome, nxt, verifier
+        return outcome, nxt
 
     async def _send(self, user: User, password: Password) -> Outcome:
         try:
@@ -280,17 +292,6 @@ class Attempts:
             return Outcome(Kind.THROTTLED, "key.missing", retry_after=KEY_MISSING)
         except (SealBroken, UnicodeDecodeError):
             return Outcome(Kind.HELD, "seal.broken")
-
-    async def _verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
-        try:
-            return await hashing
-        except (MemoryError, RuntimeError):
-            log.error("verifier.failed", org=self.org, change=change.id)
-            return None
-
-    def _seal_verifier(self, change: Change, verifier: bytes) -> bytes:
-        binding = Binding("verifier", self.org, change.resolved_id or "", change.id)
-        return self._t.sealer.seal(verifier, binding)
 
     # --- outcomes ------------------------------------------------------------------------------
 
@@ -329,7 +330,7 @@ class Attempts:
         t = self._t
         stale: set[str] = set()
         while True:
-            sealed = self._seal_verifier(tried, verifier) if verifier is not None else None
+            sealed = self._verifiers.sealed(tried, verifier) if verifier is not None else None
             try:
                 done = await t.store.settle(tried, outcome, nxt, t.clock.now(), sealed)
                 break

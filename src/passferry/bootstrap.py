@@ -22,12 +22,12 @@ from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.gate import PacedGate
-from passferry.leases import OUT_OF_TOUCH, Leases
+from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Meter, Target
+from passferry.ports import Clock, Meter, StoreFull, StoreLost, Target
 from passferry.retention import prune
-from passferry.state import Stores
+from passferry.state import NotReachable, StateError, Stores
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter
@@ -153,7 +153,7 @@ def assemble(
         limits = Limits(request=org.request_timeout, minimum_age=None if age is None else float(age))
         target = _target(org, gate, clock, transport, meter)
         tools = Tools(
-            store=stores.delivery,
+            store=stores.delivery.of(name),
             target=target,
             gate=gate,
             sealer=stores.sealer,
@@ -218,11 +218,13 @@ def _target(
 
 @asynccontextmanager
 async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None]:
-    """Deliver for all orgs until the block ends; then finish what is being sent."""
+    """Deliver for all orgs until the block ends; then finish what is being sent.
+
+    With ``hold`` all that is pending is parked first. Raises ``StateError`` when that cannot be done.
+    """
     stop = asyncio.Event()
     if hold:
-        for org in gateway.settings.orgs:
-            await gateway.stores.delivery.hold(org, gateway.clock.now())
+        await _hold(gateway)
     delivering = asyncio.create_task(gateway.leases.run(stop))
     talking = asyncio.create_task(gateway.wire.run()) if gateway.wire is not None else None
     watch = asyncio.create_task(_watch_credentials(gateway))
@@ -235,6 +237,23 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
         await asyncio.wait([delivering])
         if talking is not None:
             talking.cancel()
+
+
+async def _hold(gateway: Gateway) -> None:
+    problem: StateError
+    try:
+        await gateway.leases.hold(gateway.stores.delivery)
+    except OthersAlive as others:
+        what = f"others work on this database, and would deliver what --hold is to park: {others}"
+        problem = StateError(what, f"stop them first; one that was killed counts for {LEASE:.0f} s more")
+    except (StoreFull, StoreLost) as error:
+        reason = str(error) or "the database does not answer"
+        problem = NotReachable(
+            f"not all could be parked: {reason}", "nothing was sent; try again with --hold"
+        )
+    else:
+        return
+    raise problem
 
 
 async def _watch_credentials(gateway: Gateway) -> None:

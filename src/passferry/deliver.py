@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from passferry.attempt import DRY_RUN, Attempts, Tools
+from passferry.attempt import DRY_RUN, HASH_WAIT, Attempts, Tools
 from passferry.domain.change import Change
 from passferry.domain.clock_watch import ClockWatch
 from passferry.domain.paging import Listed
@@ -130,11 +130,12 @@ class Delivery:
         await self._look_after(now, mono)
         found_out = self._attempts.found_out
         busy = [change.id for change in self._tasks.values()]
-        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy) + len(self._of_pages)
-        due = await t.store.due(self.org, now, room and CONCURRENCY, busy)
+        has_room = len(busy) - len(self._of_pages) < CONCURRENCY
+        looks = has_room and self.health.paused != OPERATOR
+        due = await t.store.due(self.org, now, CONCURRENCY if looks else 0, busy)
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
-        if not room and self.health.paused != OPERATOR and len(busy) - len(self._of_pages) < CONCURRENCY:
+        if has_room and not looks and self.health.paused != OPERATOR:
             t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
@@ -231,6 +232,9 @@ class Delivery:
     async def _finish(self) -> None:
         self._t.gate.close()
         await self._pages.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=HASH_WAIT)
+        self._attempts.give_up_verifiers()  # hundreds may wait to be made; whoever takes over shall not
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

@@ -294,7 +294,16 @@ class DeliveryStore(Protocol):
     async def settle(
         self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
     ) -> Change:
-        """Commit what became of a try: state, erasure, verifier, audit, all at once."""
+        """Commit what became of a try: state, erasure, verifier, audit, all at once.
+
+        Without ``verifier``, that of an older password is dropped all the same.
+        """
+
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """The sealed ``verifier`` of a change that was settled without; nothing unless it was delivered last.
+
+        Raises ``StaleSeal``.
+        """
 
     async def expire(self, org: str, now: float) -> int:
         """End changes older than their time to live; how many."""
@@ -328,7 +337,10 @@ class DeliveryStore(Protocol):
         """
 
     async def hold(self, org: str, now: float) -> int:
-        """Park everything that would be sent by itself (after a back-up was restored); how many."""
+        """Park some of what would be sent by itself (after a back-up was restored); how many.
+
+        0: nothing is left. For an owner that sends nothing yet: what was being sent is parked as well.
+        """
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """Make due at once what is pending with an error among ``codes``; how many."""
@@ -346,7 +358,7 @@ class Worker:
 class Roll:
     """Who delivers what. ``owners``: the worker that owns each org; None where nobody alive does."""
 
-    alive: int  # workers, the one that asks among them
+    alive: Mapping[str, str]  # names of workers by id, the one that asks among them
     owners: Mapping[str, str | None]
 
 
@@ -357,7 +369,6 @@ class OrgNews:
     state: OrgState
     due: bool  # a change may be tried
     late: bool  # the time to live of a change ran out
-    owner: str | None
 
 
 class LeaseStore(Protocol):
@@ -542,6 +553,7 @@ class OrgFigures:
     oldest_waiting_since: float | None  # of those pending or delivering
     paused: str | None
     head_seq: int
+    blocked_until: float = 0.0  # told by Retry-After
 
 
 class FiguresStore(Protocol):
@@ -591,7 +603,3 @@ class Unmetered:
 
 class NotNow(Exception):
     """The change is in a state in which operators cannot retry or cancel it; the state is its argument."""
-
-
-Announce = Callable[[Change], None]
-"""Told of every change whose state was committed, so that waiting callers can be answered."""
