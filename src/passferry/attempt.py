@@ -129,13 +129,17 @@ class Attempts:
             t.notices.announce(change)
             return
         change = standing.change
+        if listed is not None and not _is_for(change, listed.user):
+            return  # it came out meanwhile that it is somebody else's; it is due as before
         doubt = self._in_doubt(resolved, standing.intent_at)
         if resolved in self._busy_ids or doubt > 0.0:
             await self._postpone(change, doubt)
             return
         self._busy_ids.add(resolved)
         try:
-            if listed is None or not await self._write_listed(change, listed, standing.delivered):
+            if listed is not None:
+                await self._write_listed(change, listed, standing.delivered)
+            else:
                 await self._read_and_write(change, resolved, standing.delivered)
         finally:
             self._busy_ids.discard(resolved)
@@ -145,36 +149,47 @@ class Attempts:
             return listed.user.id  # the name is the user's: it was compared when the page was read
         return await self._whom.is_(change.user, change.resolved_id, _read_priority(change))
 
-    async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
+    async def _read_and_write(
+        self, change: Change, resolved: str, delivered: Delivered | None, listed: Listed | None = None
+    ) -> None:
         t = self._t
         user = await t.target.read(resolved, _read_priority(change))
         if isinstance(user, User):
+            if listed is not None and user.version == listed.user.version:
+                listed.differs = not t.target.alike(listed.user, user)
             obstacle = _obstacle(change, user)
             if obstacle is None and await self._needs_no_write(change, user, delivered):
                 return
             if obstacle is None:
                 await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
-                await self._write(change, user)
+                await self._write(change, user, user.version)
                 return
             user = obstacle
         await self._settle(change, change, user)
 
-    async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> bool:
-        """Write to a user of a page, while what it showed is fresh. False: the user must be read singly."""
+    async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> None:
+        """Write to a user of a page, while what it showed is fresh; else the change is due as before."""
         t, user = self._t, listed.user
-        if _obstacle(change, user) is not None:
-            return False
-        if await self._needs_no_write(change, user, delivered):
-            return True
+        if await self._is_delivered(change, user, delivered):
+            listed.waits = False  # a list may lag behind: it is no evidence that nothing must be written
+            await self._read_and_write(change, user.id, delivered, listed)
+            return
+        if t.dry_run:
+            listed.served = True
+            await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
+            return
         try:
             async with asyncio.timeout(listed.until - t.clock.monotonic()):
                 await t.gate.slot(BULK_LISTED_WRITE if change.bulk else LISTED_WRITE)
         except TimeoutError:
-            return False
+            return
         finally:
             listed.waits = False
-        listed.refuted = await self._write(change, user) is Kind.CONFLICT
-        return True
+        if t.clock.monotonic() > listed.until:
+            return
+        version = user.version if t.target.conditional else None  # without If-Match it may be an older one
+        listed.conflicted = await self._write(change, user, version) is Kind.CONFLICT
+        listed.served = not listed.conflicted
 
     async def _needs_no_write(self, change: Change, user: User, delivered: Delivered | None) -> bool:
         """Settle a change that is done without a write."""
@@ -187,12 +202,15 @@ class Attempts:
             return True
         return False
 
-    async def _write(self, change: Change, user: User) -> Kind | None:
-        """Write, the slot for it being granted; what it came to, or None when nothing was sent."""
+    async def _write(self, change: Change, user: User, version: str | None) -> Kind | None:
+        """Write, the slot for it being granted; what it came to, or None when nothing was sent.
+
+        ``version`` is what the user had before for sure, should the answer be lost.
+        """
         t = self._t
         started = t.clock.monotonic()
         now = t.clock.now()
-        begun = await t.store.begin(change.id, user.version, now, t.limits.doubt)
+        begun = await t.store.begin(change.id, version, now, t.limits.doubt)
         if begun is None:
             t.notices.announce(change)
             return None
@@ -387,6 +405,12 @@ def unmoved(delivered: str | None, now: str) -> bool:
 
 def _read_priority(change: Change) -> int:
     return BULK_READ if change.bulk else READ
+
+
+def _is_for(change: Change, user: User) -> bool:
+    """Whether ``user``, of a page, is still who ``change`` is for, now that it is resolved."""
+    resolved = change.resolved_id or ""
+    return resolved.casefold() == user.id.casefold() and _obstacle(change, user) is None
 
 
 def _obstacle(change: Change, user: User) -> Outcome | None:

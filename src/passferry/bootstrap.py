@@ -61,11 +61,11 @@ class Gateway:
     async def keep_house(self) -> None:
         """Delete what need not be kept any more, and forget missing keys that nothing needs any more.
 
-        Nothing is deleted by a clock that no answer of a target has confirmed since the start.
+        Nothing is deleted by a clock that no answer of a target confirms.
         """
         if self.stores.sealer.missing():
             self.stores.sealer.missing(await self.stores.lookup.key_ids())
-        if any(one.gate.clock_confirmed_at is not None for one in self.deliveries.values()):
+        if any(one.gate.clock_is_right() for one in self.deliveries.values()):
             await prune(self.stores.keep, self.clock)
 
     async def set_paused(self, org: str, paused: bool, actor: str) -> None:

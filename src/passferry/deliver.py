@@ -46,7 +46,9 @@ class Delivery:
         self._attempts = Attempts(org, tools, self.health)
         wake = tools.notices.owner(org).set
         heed = self._attempts.heed
-        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake, heed)
+        self._pages = Pages(
+            org, tools.store, tools.target, tools.gate.pacer, tools.clock, tools.random, wake, heed
+        )
         self.started = tools.clock.monotonic()
         self._watch = ClockWatch(tools.clock.now(), self.started)
 
@@ -153,6 +155,7 @@ class Delivery:
     async def _start_listed(self, due: Sequence[Change], now: float) -> None:
         """Start changes of users that a page showed, where pages pay."""
         if self.health.paused is not None:
+            self._pages.pause()
             return
         for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
             self._start(change, listed)
@@ -165,7 +168,7 @@ class Delivery:
         users = {change.user.key for change in self._tasks.values()}
         waiting = self.health.choose(due)
         if self.health.paused is None:
-            waiting = [change for change in waiting if not self._pages.comes_to(change)]
+            waiting = [change for change in waiting if not self._pages.is_held_for_pass(change)]
         for_bulk = FOR_BULK if any(change.bulk for change in waiting) else 0
         for change in waiting:
             if room <= 0:

@@ -140,8 +140,9 @@ class Page:
     """A part of the list of all users."""
 
     total: int  # users in the list
-    size: int  # in this page, among them such as are not understood or have no version
-    users: Sequence[User]
+    size: int  # in this page, among them such as are not understood
+    users: Sequence[User]  # active, by their own word, and with a version
+    others: Sequence[User]  # who must be read singly
     seconds: float  # from its request to its answer
 
 
@@ -176,6 +177,10 @@ class Target(Protocol):
 
     def alike(self, listed: User, read: User) -> bool:
         """Whether ``listed``, of a page, shows all that a write needs of the same user as it was ``read``."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a write names the version that was read, so that it fails where the user has another."""
 
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
@@ -286,7 +291,10 @@ class DeliveryStore(Protocol):
         """What is due of the references with these keys."""
 
     async def rebase(self, org: str, now: float, by: float) -> int:
-        """The clock went back ``by`` seconds, to ``now``: so do the waits that it measured; how many."""
+        """The clock went back ``by`` seconds, to ``now``: so do times that it told and are to come; how many.
+
+        None where the org is another owner's.
+        """
 
     async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
         """Write down who the user is (once), supersede older changes of the same resolved user."""

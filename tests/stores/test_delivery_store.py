@@ -3,6 +3,7 @@
 import pytest
 
 from passferry.adapters import store_deliver
+from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.ports import Delivered, OrgState
@@ -104,13 +105,30 @@ def test_waits_go_back_with_the_clock(bench: Bench) -> None:
         await bench.delivery.note_health("default", None, None, bench.now + 42, bench.now)
         bench.now -= 3600
         assert await due(bench) == []
-        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 4
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 7
         assert (await bench.delivery.org_state("default")).blocked_until == bench.now + 42
         assert await due(bench) == [was_due.id]
         standing = await bench.delivery.resolve(waits.id, UUID, bench.now)
         assert standing.intent_at == bench.now
         bench.now += 60
         assert set(await due(bench)) == {was_due.id, waits.id}
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
+        change = await bench.get(waits.id)
+        assert change.waiting_since == waits.waiting_since - 3600
+        assert change.doubt is not None
+        assert change.doubt.at == bench.now - 60
+
+    run(body)
+
+
+def test_who_does_not_own_the_org_any_more_shifts_no_waits(bench: Bench) -> None:
+    """The new owner does: twice would be too early."""
+
+    async def body() -> None:
+        await bench.accepted()
+        await bench.delivery.take("default")
+        await SqlDeliveryStore(bench.database).take("default")
+        bench.now -= 3600
         assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
 
     run(body)

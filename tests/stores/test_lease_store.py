@@ -59,6 +59,20 @@ def test_a_lease_ends_when_its_worker_was_not_seen_for_that_long(bench: Bench) -
     run(body)
 
 
+def test_a_worker_that_was_seen_in_the_future_is_dead(bench: Bench) -> None:
+    """It died before the clock was set back: nobody waits for its orgs until it was."""
+
+    async def body() -> None:
+        leases = store(bench)
+        await leases.beat(ONE, NOW + 3600, LEASE)
+        await leases.claim(ONE, ORGS, NOW + 3600, LEASE)
+        roll = await leases.beat(TWO, NOW, LEASE)
+        assert (roll.alive, roll.owners) == ({TWO.id: TWO.name}, dict.fromkeys(ORGS))
+        assert sorted(await leases.claim(TWO, ORGS, NOW, LEASE)) == sorted(ORGS)
+
+    run(body)
+
+
 def test_who_comes_back_after_its_lease_learns_that_another_owns(bench: Bench) -> None:
     """Its own claim finds nothing free."""
 

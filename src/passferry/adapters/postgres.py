@@ -142,6 +142,11 @@ class _Lane(Database):
         """See the protocol."""
         return self._database.engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._database.reader
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
         async with self._turn:

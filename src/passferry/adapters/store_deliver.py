@@ -180,11 +180,9 @@ class SqlDeliveryStore:
 
     async def rebase(self, org: str, now: float, by: float) -> int:
         """See the port."""
-        waits = (
-            update(CHANGES)
-            .where(CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.next_attempt_at > now)
-            .values(next_attempt_at=CHANGES.c.next_attempt_at - by)
-        )
+        mine = update(CHANGES).where(CHANGES.c.org == org, CHANGES.c.live)
+        times = (CHANGES.c.next_attempt_at, CHANGES.c.waiting_since, CHANGES.c.doubt_at)
+        waits = [mine.where(time > now).values({time: time - by}) for time in times]
         intents = (
             update(ACCOUNTS)
             .where(ACCOUNTS.c.org == org, ACCOUNTS.c.intent_at > now)
@@ -197,8 +195,9 @@ class SqlDeliveryStore:
         )
 
         def work(c: Connection) -> int:
-            lock_org(c, org)
-            return sum(c.execute(each).rowcount for each in (waits, intents, blocked))
+            if lock_org(c, org).epoch != self._epochs.get(org):
+                return 0  # another owner shifts them, or did
+            return sum(c.execute(each).rowcount for each in (*waits, intents, blocked))
 
         return await self._database.run(work)
 

@@ -16,7 +16,8 @@ from passferry.ports import OrgNews, OrgState, Roll, Worker
 
 ORGS, WORKERS, CHANGES = schema.orgs, schema.workers, schema.changes
 
-_SEEN = WORKERS.c.seen_at > bindparam("since")
+# Who was seen in the future died before the clock was set back: it would be alive until then.
+_SEEN = and_(WORKERS.c.seen_at > bindparam("since"), WORKERS.c.seen_at <= bindparam("until"))
 _ALIVE = select(WORKERS.c.id).where(_SEEN)
 _NAMES = select(WORKERS.c.id, WORKERS.c.name).where(_SEEN)
 _OWNERS = select(ORGS.c.name, ORGS.c.owner)
@@ -57,7 +58,7 @@ class SqlLeaseStore:
             started = c.execute(known).scalar() or now
             row = {"id": worker.id, "name": worker.name, "started_at": started, "seen_at": now}
             upsert(c, WORKERS, [row])
-            alive = {row.id: row.name for row in c.execute(_NAMES, {"since": now - lease})}
+            alive = {row.id: row.name for row in c.execute(_NAMES, _span(now, lease))}
             owners = {row.name: row.owner if row.owner in alive else None for row in c.execute(_OWNERS)}
             return Roll(alive, owners)
 
@@ -65,12 +66,12 @@ class SqlLeaseStore:
 
     async def claim(self, worker: Worker, orgs: Sequence[str], now: float, lease: float) -> list[str]:
         """See the port."""
-        since = now - lease
+        span = _span(now, lease)
 
         def work(c: Connection) -> list[str]:
-            free = list(c.execute(_CLAIM, {"orgs": list(orgs), "since": since}).scalars())
+            free = list(c.execute(_CLAIM, {"orgs": list(orgs), **span}).scalars())
             if free:
-                c.execute(_OWN.values(owner=worker.id), {"orgs": free, "since": since})
+                c.execute(_OWN.values(owner=worker.id), {"orgs": free, **span})
             # Who was not seen for ten leases is not coming back under this id.
             c.execute(delete(WORKERS).where(WORKERS.c.seen_at < now - 10 * lease))
             return free
@@ -98,6 +99,11 @@ class SqlLeaseStore:
             return {row.name: _news(row) for row in c.execute(_NEWS, {"now": now})}
 
         return await self._apart.look(work)
+
+
+def _span(now: float, lease: float) -> dict[str, float]:
+    """When a worker was seen that is alive; clocks of several may differ by less than a lease."""
+    return {"since": now - lease, "until": now + lease}
 
 
 def _news(row: Any) -> OrgNews:
