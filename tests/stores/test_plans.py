@@ -68,10 +68,10 @@ async def _prune(bench: Bench) -> None:
         (lambda b: b.lookup.changes(user=UUID, org="default"), "changes_user (org=? AND user_key=?)"),
         (lambda b: b.lookup.changes(user=UUID, since=NOW), "changes_resolved (org=? AND resolved_id=?)"),
         (lambda b: b.lookup.changes(since=NOW), "changes_accepted (accepted_at>?"),
-        (lambda b: b.lookup.changes(states=[State.PARKED]), "changes_live (org=?)"),
+        (lambda b: b.lookup.changes(states=[State.PARKED]), "changes_expiring (org=? AND expires_at>?)"),
         (
             lambda b: b.lookup.changes(states=[State.PARKED], org="default"),
-            "changes_live (org=?)",
+            "changes_expiring (org=? AND expires_at>?)",
         ),
         (lambda b: b.keep.prune_changes(NOW, 500), "changes_accepted (accepted_at<?)"),
         (lambda b: b.keep.prune_idempotency(NOW, 500), "idempotency_created (created_at<?)"),
