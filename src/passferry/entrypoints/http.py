@@ -1,11 +1,10 @@
 """The gateway's HTTP routes (docs/http-api.md): prove who calls, parse, hand over, answer."""
 
-import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,34 +14,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, Taken, no_room
+from passferry.accept import NotAccepted, Request, no_room
 from passferry.domain.audit import safe_id
-from passferry.domain.change import RETRYABLE, Change, State, as_seen
+from passferry.domain.change import RETRYABLE, Change, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
+from passferry.entrypoints import http_callers, openapi, scim
 from passferry.entrypoints import http_parse as parse
-from passferry.entrypoints import openapi
 from passferry.entrypoints.change_view import view
 from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
+from passferry.entrypoints.scim_call import ScimParts
+from passferry.ports import Caller, Clock, LookupStore, NotNow, Provider, StoreFull
 
-_WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
-
-
-class Accepting(Protocol):
-    """The use case accept, as ``passferry.accept.Accept`` has it."""
-
-    async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Take a change, or raise ``NotAccepted``."""
-
-    async def wait(self, change_id: str, seconds: float) -> Change:
-        """The change as it is after at most ``seconds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,8 @@ class HttpParts:
     body_seconds: float = 10.0  # for a request body to arrive
     front: Front = field(default_factory=Front)
     door: Door = field(default_factory=Door)
+    providers: Callable[[str], Provider] | None = None  # of an org; None: there is no inbound SCIM
+    proxies: Collection[str] = ()  # orgs in the mode `proxy` of inbound SCIM
 
 
 def app(parts: HttpParts) -> Starlette:
@@ -84,6 +75,7 @@ def app(parts: HttpParts) -> Starlette:
         _route("GET", "/openapi.json", gateway.openapi),
         _route("GET", "/healthz", gateway.health),
         _route("GET", "/readyz", gateway.readiness),
+        *(scim.routes(_scim(parts, parts.providers)) if parts.providers is not None else ()),
     ]
     guard = Middleware(Guard, monotonic=parts.clock.monotonic, front=parts.front, door=parts.door)
     made = Starlette(
@@ -91,6 +83,22 @@ def app(parts: HttpParts) -> Starlette:
     )
     made.router.redirect_slashes = False  # a redirected POST would carry a password once more
     return made
+
+
+def _scim(parts: HttpParts, providers: Callable[[str], Provider]) -> ScimParts:
+    return ScimParts(
+        accept=parts.accept,
+        access=parts.access,
+        orgs=parts.orgs,
+        providers=providers,
+        proxies=parts.proxies,
+        paused=parts.paused,
+        rules=parts.rules,
+        uuid_ids=parts.uuid_ids,
+        clock=parts.clock,
+        max_wait=parts.max_wait,
+        body_seconds=parts.body_seconds,
+    )
 
 
 class _Endpoint:
@@ -161,11 +169,7 @@ class _Gateway:
             changed_at=asked.changed_at,
             idempotency_key=parse.idempotency_key(exchange.header(b"idempotency-key")),
         )
-        change = (await self._parts.accept.accept(caller, request)).change
-        exchange.change_id = change.id
-        if change.state in _WAITING and preference.wait > 0:
-            with contextlib.suppress(StoreFull):  # it is committed; only the look at it failed
-                change = await self._parts.accept.wait(change.id, preference.wait)
+        change = await http_callers.taken(exchange, caller, request, self._parts.accept, preference.wait)
         answer = answers.of_change(change)
         applied = preference.applied(answer.status)
         if applied:
@@ -199,7 +203,7 @@ class _Gateway:
         caller = await self._caller(exchange, "operator")
         asked = parse.listing(exchange.scope["query_string"])
         if asked.org is not None:
-            self._allow(caller, asked.org)
+            http_callers.allow(caller, asked.org, self._parts.orgs)
         orgs: Sequence[str | None] = [asked.org] if asked.org is not None else (caller.orgs or [None])
         pages = [
             await self._parts.lookup.changes(
@@ -299,32 +303,10 @@ class _Gateway:
 
     async def _caller(self, exchange: Exchange, *roles: str) -> Caller:
         key = parse.bearer(exchange.header(b"authorization"))
-        if key is None:
-            raise Problem(401, "access.key.missing", "an access key is needed", (_CHALLENGE,))
-        caller = await self._parts.access(key)
-        if caller is None:
-            challenge = (_CHALLENGE[0], _CHALLENGE[1] + b', error="invalid_token"')
-            raise Problem(
-                401, "access.key.refused", "the access key is not known or was revoked", (challenge,)
-            )
-        exchange.caller = caller
-        if caller.role not in roles:
-            raise Problem(403, "role.forbidden", "this key's role does not allow it")
-        return caller
+        return await http_callers.caller(exchange, key, self._parts.access, roles)
 
     def _org(self, exchange: Exchange, caller: Caller) -> str:
-        """The org in the path; without one `default`, else the only one that the key may use."""
-        named: str | None = exchange.scope["path_params"].get("org")
-        if named is None:
-            usable = [org for org in self._parts.orgs if not caller.orgs or org in caller.orgs]
-            named = usable[0] if len(usable) == 1 else "default"
-        self._allow(caller, named)
-        return named
-
-    def _allow(self, caller: Caller, org: str) -> None:
-        if org not in self._parts.orgs or (caller.orgs and org not in caller.orgs):
-            # The same words for both: nobody learns which orgs there are.
-            raise Problem(403, "org.forbidden", "this key may not use that org, or there is no such org")
+        return http_callers.org(caller, exchange.scope["path_params"].get("org"), self._parts.orgs)
 
     async def _json_body(self, exchange: Exchange) -> bytes:
         encoded = exchange.header(b"content-encoding")
