@@ -180,8 +180,9 @@ class Found:
 class Provider(Protocol):
     """An org's SCIM service provider, for clients that speak SCIM to it through us.
 
-    ``kind`` is ``Users`` or ``Groups``. Requests are paced beside delivery's; what was read is kept for some
-    seconds. An ``Outcome`` says why there is no answer; an answer may be an error of the target's.
+    ``kind`` is ``Users``, ``Groups``, ``Schemas`` or ``ResourceTypes``. Requests are paced beside delivery's;
+    what was read is kept for some seconds. An ``Outcome`` says why there is no answer; an answer may be an
+    error of the target's.
     """
 
     async def one(

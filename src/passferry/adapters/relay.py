@@ -27,14 +27,15 @@ MOST_BYTES = 4 * 1024 * 1024
 class Dialect:
     """How a provider differs from RFC 7644 on the wire.
 
-    ``users``, ``groups`` and ``every_group`` are addresses: the last one lists groups without a filter.
+    ``base`` is the address above the kinds of resources, and ``every_group`` lists groups without a filter.
+    ``lower``: kinds are written in lower case.
     ``strong``: versions are sent back as strong entity tags, and names of attributes one by one.
     ``page``: resources that a page may have.
     """
 
-    users: str
-    groups: str
+    base: str
     every_group: str
+    lower: bool = False
     strong: bool = False
     page: int = 100
 
@@ -42,13 +43,13 @@ class Dialect:
 def genesys(api_url: str) -> Dialect:
     """Genesys Cloud: lower case, two trees, one of which lists groups by a filter only; pages of 25."""
     scim = api_url.rstrip("/") + "/api/v2/scim"
-    return Dialect(f"{scim}/v2/users", f"{scim}/v2/groups", f"{scim}/groups", strong=True, page=PAGE)
+    return Dialect(f"{scim}/v2", f"{scim}/groups", lower=True, strong=True, page=PAGE)
 
 
 def plain(base_url: str) -> Dialect:
     """A provider that follows the RFC."""
     base = base_url.rstrip("/")
-    return Dialect(f"{base}/Users", f"{base}/Groups", f"{base}/Groups")
+    return Dialect(base, f"{base}/Groups")
 
 
 class Kept:
@@ -153,7 +154,7 @@ class Relay:
     # --- addresses ------------------------------------------------------------------------------
 
     def _place(self, kind: str) -> str:
-        return self._dialect.users if kind == "Users" else self._dialect.groups
+        return f"{self._dialect.base}/{kind.lower() if self._dialect.lower else kind}"
 
     def _list_url(self, kind: str, query: Query, condition: str | None) -> str:
         place = self._place(kind)

@@ -14,7 +14,7 @@ from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim
 from passferry.domain.scim_query import Equals, Query, query
-from passferry.domain.scim_show import listed, resource
+from passferry.domain.scim_show import Shown, listed, resource
 from passferry.domain.scim_split import BadScim, split_user
 from passferry.entrypoints import http_answers, http_callers, scim_answers, scim_discovery
 from passferry.entrypoints.http_answers import Answer
@@ -52,6 +52,8 @@ class _Endpoint:
             answer = scim_answers.of_problem(problem)
         except NotAccepted as refusal:
             answer = scim_answers.of_refusal(refusal)
+        except NotScim:  # nested so deeply that it could be read once, and not once more
+            answer = failed(400, "the body cannot be understood", "invalidSyntax")
         except StoreFull as full:
             answer = scim_answers.of_refusal(no_room(full))
         await http_answers.send_answer(answer, scope, send)
@@ -85,8 +87,6 @@ def _no_such_method(path: str) -> Answer:
     known = sorted(method for method, each in OPERATIONS if each == path)
     if not known:
         return failed(404, "there is no such resource")
-    if path.startswith("/Groups"):
-        return failed(501, "groups are not created or deleted here")
     headers = ((b"allow", ", ".join(known).encode()),)
     return failed(405, "the path has other methods: see Allow", None, headers)
 
@@ -95,6 +95,8 @@ def _no_such_method(path: str) -> Answer:
 
 
 async def _discovery(call: Call) -> Answer:
+    if call.proxied and call.foreign and call.kind != "ServiceProviderConfig":
+        return await (_search(call) if call.id is None else _read(call))
     text = scim_discovery.document(call.kind, call.id, call.base)
     return failed(404, "there is no such resource") if text is None else Answer(200, text, media=MEDIA)
 
@@ -128,7 +130,7 @@ def _shown(item: str, place: str) -> str | None:
 async def _read(call: Call) -> Answer:
     if call.kind == "Groups" and not call.proxied:
         return failed(404, "there is no such group")
-    shown = call.shown(await call.provider.one(call.kind, call.user_id(), query(call.query)))
+    shown = call.shown(await call.provider.one(call.kind, call.resource_id(), query(call.query)))
     made, known = scim_answers.of_resource(shown), call.versions(b"if-none-match")
     if known is not None and shown.version is not None and shown.version in known:
         return Answer(304, b"", made.headers, MEDIA)
@@ -154,13 +156,23 @@ async def _create(call: Call) -> Answer:
         shown = call.shown(answer, wrote=True)
     except Refused as refused:
         return scim_answers.withheld(refused.answer, split.password)
+    return _made(call, shown)
+
+
+def _made(call: Call, shown: Shown) -> Answer:
     place = f"{call.place}/{shown.id}".encode("latin-1", "replace")
     return scim_answers.of_resource(shown, 201, ((b"location", place),))
 
 
+async def _create_group(call: Call) -> Answer:
+    call.may_write()
+    answer = await call.provider.send("POST", call.kind, None, await call.text())
+    return _made(call, call.shown(answer, wrote=True))
+
+
 async def _delete(call: Call) -> Answer:
     call.may_write()
-    answer = await call.provider.send("DELETE", call.kind, call.user_id(), None, call.if_match())
+    answer = await call.provider.send("DELETE", call.kind, call.resource_id(), None, call.if_match())
     if isinstance(answer, Outcome):
         return scim_answers.of_outcome(answer)
     if not 200 <= answer.status < 300:
@@ -171,7 +183,7 @@ async def _delete(call: Call) -> Answer:
 async def _write_group(call: Call) -> Answer:
     call.may_write()
     text = await call.text()
-    answer = await call.provider.send(call.method, call.kind, call.user_id(), text, call.if_match())
+    answer = await call.provider.send(call.method, call.kind, call.resource_id(), text, call.if_match())
     if isinstance(answer, TargetAnswer) and answer.status == 204:
         return Answer(204, b"", media=MEDIA)
     return scim_answers.of_resource(call.shown(answer, wrote=True))
@@ -190,9 +202,11 @@ OPERATIONS: dict[tuple[str, str], Callable[[Call], Awaitable[Answer]]] = {
     ("PATCH", "/Users/{id}"): write,
     ("DELETE", "/Users/{id}"): _delete,
     ("GET", "/Groups"): _search,
+    ("POST", "/Groups"): _create_group,
     ("GET", "/Groups/{id}"): _read,
     ("PUT", "/Groups/{id}"): _write_group,
     ("PATCH", "/Groups/{id}"): _write_group,
+    ("DELETE", "/Groups/{id}"): _delete,
 }
 """Every method and path below a prefix."""
 _KINDS: dict[str, str] = {path.split("/")[1].casefold(): path.split("/")[1] for _, path in OPERATIONS}

@@ -106,12 +106,16 @@ class Call:
             raise BadScim("invalidVers", "If-Match must be one entity tag")
         return self.exchange.header(b"if-match")[0].decode("latin-1").strip()
 
-    def user_id(self) -> str:
+    @property
+    def foreign(self) -> bool:
+        """Whether the target is another provider than Genesys Cloud: it knows best what it has."""
+        return not self.parts.uuid_ids.get(self.org, True)
+
+    def resource_id(self) -> str:
         """The id in the path. One that the target cannot have is not asked for: ``Refused``."""
         found = self.id or ""
         unusable = not 1 <= len(found) <= LONGEST_REFERENCE or not found.isprintable() or not found.strip(".")
-        uuids = self.kind == "Users" and self.parts.uuid_ids.get(self.org, True)
-        if unusable or (uuids and not _UUID.fullmatch(found)):
+        if unusable or (self.kind == "Users" and not self.foreign and not _UUID.fullmatch(found)):
             raise Refused(failed(404, "there is no such resource"))
         return found
 

@@ -81,7 +81,7 @@ _RESOURCE_TYPES: list[_Json] = [
         ],
     }
 ]
-"""Groups can be read, but neither made nor removed, so they are not announced."""
+"""Groups can be read and changed, but neither made nor removed, so they are not announced."""
 
 
 def _attribute(name: str, kind: str = "string", **more: Any) -> _Json:
@@ -115,8 +115,8 @@ _SCHEMAS: list[_Json] = [
         _attribute("userName", required=True, uniqueness="server", returned="always"),
         _attribute("displayName", required=True),
         _attribute("title"),
-        _attribute("active", "boolean", returned="always"),
         _attribute("password", caseExact=True, mutability="writeOnly", returned="never"),
+        _attribute("active", "boolean"),
         _complex("emails", _VALUE, _TYPE, _PRIMARY),
         _complex("phoneNumbers", _VALUE, _TYPE, _PRIMARY),
         _complex("groups", _VALUE | _FIXED, _TYPE | _FIXED, mutability="readOnly"),
@@ -129,6 +129,7 @@ _SCHEMAS: list[_Json] = [
         _attribute("division"),
         _attribute("department"),
         _attribute("employeeNumber"),
+        _attribute("dateHire"),
         _complex("manager", _VALUE, multiValued=False),
     ),
     _schema(

@@ -5,7 +5,7 @@ import contextlib
 
 from passferry.accept import NotAccepted, Request
 from passferry.domain.answers import Answer as TargetAnswer
-from passferry.domain.change import Reference
+from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Outcome
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules, check
@@ -25,7 +25,7 @@ _EVERYTHING = Query()
 async def write(call: Call) -> Answer:
     """Answer PUT or PATCH. Raises ``Refused``, ``BadScim``, ``Problem`` and ``NotAccepted``."""
     started = call.parts.clock.monotonic()
-    user_id, text = call.user_id(), await call.text()
+    user_id, text = call.resource_id(), await call.text()
     split = split_user(text) if call.method == "PUT" else split_patch(text)
     passed_on = call.proxied and split.rest is not None
     seen = await (_pass_on(call, user_id, split) if passed_on else _look(call, user_id, split))
@@ -33,20 +33,28 @@ async def write(call: Call) -> Answer:
         assert seen is not None  # noqa: S101  # without a password, nothing goes on without the user
         return scim_answers.of_resource(seen)
     _check(call, split.password, seen.user_name if seen is not None else split.user_name)
-    uuids = call.parts.uuid_ids.get(call.org, True)
     request = Request(
         org=call.org,
-        user=Reference("id", user_id.lower() if uuids else user_id),
+        user=Reference("id", user_id if call.foreign else user_id.lower()),
         password=split.password,
     )
     wait = max(0.0, call.parts.max_wait - (call.parts.clock.monotonic() - started))
     change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, wait)
     call.provider.forget()
     refusal = scim_answers.refusal_of(change)
-    if refusal is not None:
+    if refusal is not None and not (passed_on and _waits_for_the_user(change)):
         return refusal
     shown = await _after(call, user_id, split.password, seen or bare(user_id, split.user_name))
     return scim_answers.of_resource(shown, 200, scim_answers.of_change(change))
+
+
+def _waits_for_the_user(change: Change) -> bool:
+    """Whether it is parked because the user is inactive.
+
+    Who deactivates a user with the very same request has what was asked for; an error would deny that.
+    """
+    inactive = change.error is not None and change.error.code == "user.inactive"
+    return change.state is State.PARKED and inactive
 
 
 def _check(call: Call, password: Password, user_name: str | None) -> None:
