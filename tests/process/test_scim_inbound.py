@@ -16,6 +16,7 @@ import pytest
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_models import PatchOp
 from scim2_tester import CheckResult, Status, check_server, filling
+from scim2_tester.checkers import patch_add, patch_replace
 
 from passferry.simulator import Settings
 from process.harness import Answer, Home, Running, StandIn, call, home, until
@@ -58,12 +59,12 @@ class Scene:
 
 @contextmanager
 def scene(
-    root: Path, mode: str = "passwords", settings: Settings | None = None, **env: str
+    root: Path, mode: str = "passwords", settings: Settings | None = None, users: int = 20, **env: str
 ) -> Iterator[Scene]:
     """A running gateway in that mode."""
     more = {"PASSFERRY_ORGS_DEFAULT_SCIM": mode, "PASSFERRY_ORGS_DEFAULT_RATE": "100000"} | env
     with (
-        StandIn(settings or Settings.calm(rate=1_000_000)) as target,
+        StandIn(settings or Settings.calm(rate=1_000_000), users=users) as target,
         home(root / "gateway", target.settings(), **more) as place,
     ):
         key = place.key()
@@ -298,17 +299,24 @@ def test_in_a_dry_run_nothing_is_passed_on(tmp_path: Path) -> None:
 # --- a client and a tester that nobody here wrote --------------------------------------------
 
 
-def tested(url: str, key: str, monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
-    """What scim2-tester says. It has no values for decimal numbers, so it is given one."""
+def checked(url: str, key: str, monkeypatch: pytest.MonkeyPatch) -> list[CheckResult]:
+    """What scim2-tester says.
+
+    It has no values for decimal numbers, so it is given one. And its users are active: others are not in the
+    target's list, and get no password.
+    """
     plain = filling.generate_random_value
 
     def value(context: Any, path: Any, *rest: Any, **more: Any) -> Any:
         binding = path.resolve()
         if binding is not None and binding.target_type is float:
             return 2.5
+        if str(path) == "active":
+            return True
         return plain(context, path, *rest, **more)
 
-    monkeypatch.setattr(filling, "generate_random_value", value)
+    for module in (filling, patch_add, patch_replace):
+        monkeypatch.setattr(module, "generate_random_value", value)
     headers = {"Authorization": f"Bearer {key}"}
     with httpx2.Client(base_url=f"{url}/scim/v2", headers=headers, timeout=30) as http:
         found: list[CheckResult] = check_server(SyncSCIMClient(http))
@@ -330,8 +338,8 @@ def test_scim2_tester_passes_over_the_stand_in(tmp_path: Path, monkeypatch: pyte
     """
     env = NO_RULES | {"PASSFERRY_VERIFIER": "false"}
     settings = Settings.calm(rate=1_000_000, **NO_RULES_THERE)
-    with scene(tmp_path, "proxy", settings, **env) as it:
-        results = tested(it.gateway.url, it.key, monkeypatch)
+    with scene(tmp_path, "proxy", settings, users=3, **env) as it:  # plain ones; others have odd attributes
+        results = checked(it.gateway.url, it.key, monkeypatch)
     immutable = ("emails", GENESYS, f"{GENESYS}:externalIds")
     expected = {(f"check_{op}_attribute", name) for op in ("add", "remove", "replace") for name in immutable}
     expected |= {
@@ -355,7 +363,7 @@ def test_scim2_tester_passes_over_another_provider(tmp_path: Path, monkeypatch: 
         }
         with home(tmp_path / "gateway", target, **NO_RULES) as place:
             key = place.key()
-            results = tested(place.serve().url, key, monkeypatch)
+            results = checked(place.serve().url, key, monkeypatch)
     assert failures(results) == set()
     counts = collections.Counter(one.status for one in results)
     assert (counts[Status.SUCCESS], counts[Status.SKIPPED]) == (131, 2)
