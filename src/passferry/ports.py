@@ -125,8 +125,9 @@ class Page:
     """A part of the list of all users."""
 
     total: int  # users in the list
-    size: int  # in this page, among them such as are not understood or have no version
-    users: Sequence[User]
+    size: int  # in this page, among them such as are not understood
+    users: Sequence[User]  # active, by their own word, and with a version
+    others: Sequence[User]  # who must be read singly
     seconds: float  # from its request to its answer
 
 
@@ -161,6 +162,10 @@ class Target(Protocol):
 
     def alike(self, listed: User, read: User) -> bool:
         """Whether ``listed``, of a page, shows all that a write needs of the same user as it was ``read``."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a write names the version that was read, so that it fails where the user has another."""
 
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
@@ -307,7 +312,10 @@ class DeliveryStore(Protocol):
         """What is due of the references with these keys."""
 
     async def rebase(self, org: str, now: float, by: float) -> int:
-        """The clock went back ``by`` seconds, to ``now``: so do the waits that it measured; how many."""
+        """The clock went back ``by`` seconds, to ``now``: so do times that it told and are to come; how many.
+
+        None where the org is another owner's.
+        """
 
     async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
         """Write down who the user is (once), supersede older changes of the same resolved user."""
@@ -324,7 +332,16 @@ class DeliveryStore(Protocol):
     async def settle(
         self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
     ) -> Change:
-        """Commit what became of a try: state, erasure, verifier, audit, all at once."""
+        """Commit what became of a try: state, erasure, verifier, audit, all at once.
+
+        Without ``verifier``, that of an older password is dropped all the same.
+        """
+
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """The sealed ``verifier`` of a change that was settled without; nothing unless it was delivered last.
+
+        Raises ``StaleSeal``.
+        """
 
     async def expire(self, org: str, now: float) -> int:
         """End changes older than their time to live; how many."""
@@ -358,7 +375,10 @@ class DeliveryStore(Protocol):
         """
 
     async def hold(self, org: str, now: float) -> int:
-        """Park everything that would be sent by itself (after a back-up was restored); how many."""
+        """Park some of what would be sent by itself (after a back-up was restored); how many.
+
+        0: nothing is left. For an owner that sends nothing yet: what was being sent is parked as well.
+        """
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """Make due at once what is pending with an error among ``codes``; how many."""
@@ -376,7 +396,7 @@ class Worker:
 class Roll:
     """Who delivers what. ``owners``: the worker that owns each org; None where nobody alive does."""
 
-    alive: int  # workers, the one that asks among them
+    alive: Mapping[str, str]  # names of workers by id, the one that asks among them
     owners: Mapping[str, str | None]
 
 
@@ -387,7 +407,6 @@ class OrgNews:
     state: OrgState
     due: bool  # a change may be tried
     late: bool  # the time to live of a change ran out
-    owner: str | None
 
 
 class LeaseStore(Protocol):
@@ -572,6 +591,7 @@ class OrgFigures:
     oldest_waiting_since: float | None  # of those pending or delivering
     paused: str | None
     head_seq: int
+    blocked_until: float = 0.0  # told by Retry-After
 
 
 class FiguresStore(Protocol):
@@ -621,7 +641,3 @@ class Unmetered:
 
 class NotNow(Exception):
     """The change is in a state in which operators cannot retry or cancel it; the state is its argument."""
-
-
-Announce = Callable[[Change], None]
-"""Told of every change whose state was committed, so that waiting callers can be answered."""

@@ -112,6 +112,11 @@ class ShakyDatabase(Database):
         """See the protocol."""
         return self._inner.engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._inner.reader
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol; while it is away, some of what fails was committed all the same."""
         await self._machine.step()
@@ -156,7 +161,9 @@ class ShakyTransport(httpx2.AsyncBaseTransport):
         password = _password(await request.aread())
         if machine.frozen and (password is None or self._late_writes(host)):
             # The time limit of the request passes, and does not recall what goes out when it thaws.
-            response = await asyncio.shield(machine.start(self._send(request, password)))
+            sending = machine.start(self._send(request, password))
+            sending.add_done_callback(_heard)
+            response = await asyncio.shield(sending)
         else:
             response = await self._send(request, password)
         await machine.step()
@@ -168,6 +175,12 @@ class ShakyTransport(httpx2.AsyncBaseTransport):
         if password is not None and response.status_code != 401:
             self._sent(password)
         return response
+
+
+def _heard(sending: "asyncio.Task[httpx2.Response]") -> None:
+    """Its failure is known, also where nobody waits any more."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 def _password(body: bytes) -> str | None:

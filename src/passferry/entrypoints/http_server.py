@@ -66,6 +66,8 @@ class HttpServer:
             set_paused=gateway.set_paused,
             paused=gateway.leases.paused,
             metrics=gateway.metrics,
+            fatal=gateway.fatal,
+            answered=gateway.meter.answered,
             rules={name: org.policy for name, org in gateway.settings.orgs.items()},
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, no_room
+from passferry.accept import NotAccepted, no_room, store_lost
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim
@@ -23,7 +23,7 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.entrypoints.scim_answers import MEDIA, Refused, failed
 from passferry.entrypoints.scim_call import ONLY_PASSWORDS, Call, ScimParts, access_key, address
 from passferry.entrypoints.scim_write import write
-from passferry.ports import Found, StoreFull
+from passferry.ports import Found, StoreFull, StoreLost
 
 PREFIXES = ("/scim/v2", "/orgs/{org}/scim/v2")
 
@@ -42,6 +42,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["passferry"]
         exchange.route = self._prefix
+        lost: str | None = None
         try:
             answer = await self._answer(exchange)
         except Refused as refused:
@@ -56,7 +57,11 @@ class _Endpoint:
             answer = failed(400, "the body cannot be understood", "invalidSyntax")
         except StoreFull as full:
             answer = scim_answers.of_refusal(no_room(full))
+        except StoreLost as error:
+            answer, lost = scim_answers.of_refusal(store_lost()), str(error)
         await http_answers.send_answer(answer, scope, send)
+        if lost is not None:
+            self._parts.fatal(lost)
 
     async def _answer(self, exchange: Exchange) -> Answer:
         key = access_key(exchange.header(b"authorization"))

@@ -39,6 +39,7 @@ class ScimParts:
     proxies: Collection[str]
     paused: Callable[[str], str | None]
     clock: Clock
+    fatal: Callable[[str], None]
     rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)
     max_wait: float = 15.0
