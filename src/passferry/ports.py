@@ -71,6 +71,23 @@ class Sealer(Protocol):
         """
 
 
+class HandOverKey(NamedTuple):
+    """A public key to which sources seal what they cannot hand over at once."""
+
+    id: str  # 16 hexadecimal digits
+    public: bytes  # X25519, 32 bytes
+
+
+class HandOver(Protocol):
+    """Opens what sources sealed to the gateway."""
+
+    def key(self) -> HandOverKey | None:
+        """The key that sources are to use from now on; None when the ring has none yet."""
+
+    def open(self, sealed: bytes) -> bytes:
+        """The plaintext. Raises ``SealBroken``, or ``UnknownKey`` when the ring has no such private key."""
+
+
 class Keys(NamedTuple):
     """Ids of a ring's sealing keys: the active one, older ones, and one prepared to be the next."""
 

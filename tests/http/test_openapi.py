@@ -185,6 +185,7 @@ class Case:
 
 SEND = {"userId": USER, "password": GOOD}
 SYNC = ("POST", "/sync/password")
+OCTETS = ("Content-Type", "application/octet-stream")
 
 
 def outcome(state: State, **more: Any) -> Callable[[World], object]:
@@ -230,6 +231,9 @@ CASES = [
     Case(*SYNC, body=SEND, world=failure(StoreFull("full")), expect=503),
     Case(*SYNC, body=SEND, world=failure(StoreBusy("busy")), expect=503),
     Case(*SYNC, body=SEND, world=failure(ValueError("defect")), expect=500),
+    Case("POST", "/sync/sealed", content=b"", expect=415),
+    Case("POST", "/sync/sealed", content=b"x", headers=[OCTETS], expect=400),
+    Case("GET", "/sync/key", expect=404),
     Case("POST", "/policy/check", body={"password": GOOD}, expect=200),
     Case("POST", "/policy/check", body={"password": "short"}, expect=400),
     Case("GET", "/changes/{id}", expect=200),

@@ -153,6 +153,8 @@ def test_no_password_is_anywhere_but_sealed_and_at_the_target(tmp_path: Path) ->
             at_a_hostile_target(scene)
             commands(scene)
             assert scene.leaks() == []
+            hooks(scene)
+            assert scene.leaks() == []
             interrupted(scene)
             assert scene.leaks() == []
             answers_to_operators(scene)
@@ -239,6 +241,44 @@ def commands(scene: Scene) -> None:
     assert scene.command("as argument", "push", name, CANARY).code == 2
     assert scene.command("as option", "push", name, f"--password={CANARY}").code == 2
     scene.command("list", "changes", "list", "--json", stdin="")
+
+
+def hooks(scene: Scene) -> None:
+    """Each hook, refused and taken; then with the gateway away, so that it spools; then handed over."""
+    spool = scene.place.root / "spool"
+    here, away = scene.place.root / "hook.toml", scene.place.root / "away.toml"
+    for file, url in ((here, scene.gateway.url), (away, "http://127.0.0.1:9")):
+        file.write_text(f'[hook]\nurl = "{url}"\napi_key = "{scene.key}"\nspool = "{spool}"\nseconds = 5\n')
+        file.chmod(0o600)
+    _, name = scene.user(21)
+
+    def ltb(config: Path, mode: str, password: str) -> Done:
+        coded = base64.b64encode(password.encode()).decode()
+        arguments = ("hook", "ltb", "--config", str(config), mode, "--", name, coded, coded)
+        return scene.trail.done(f"ltb {mode}", scene.place.run(*arguments))
+
+    def pam(config: Path, mode: str, password: str, *, script: bool) -> Done:
+        env = {"PAM_TYPE": "password", "PAM_USER": name}
+        env |= {"PAM_AUTHTOK": password, "PAM_OLDAUTHTOK": password} if script else {}
+        stdin = b"" if script else password.encode()
+        done = scene.place.run("hook", "pam", mode, "--config", str(config), stdin=stdin, env=env)
+        return scene.trail.done(f"pam {mode}", done)
+
+    assert ltb(here, "--pre", REFUSED).code == 1
+    assert ltb(here, "--post", REFUSED).code == 1
+    assert pam(here, "--check", REFUSED, script=True).code == 1
+    for script in (True, False):
+        assert pam(here, "--check", CANARY, script=script).code == 0
+        assert pam(here, "--push", CANARY, script=script).code == 0
+        assert pam(away, "--push", CANARY, script=script).code == 0
+    assert ltb(here, "--post", CANARY).code == 0
+    assert ltb(away, "--post", CANARY).code == 0
+    assert pam(here, CANARY, CANARY, script=True).code == 2
+    assert ltb(here, CANARY, CANARY).code == 2
+    assert scene.leaks() == []
+    flushed = ("hook", "flush", "--config", str(here))
+    assert scene.trail.done("flush", scene.place.run(*flushed)).code == 0
+    until(lambda: CANARY in scene.target.passwords(name), 30, "what hooks sent")
 
 
 def interrupted(scene: Scene) -> None:

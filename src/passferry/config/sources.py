@@ -14,6 +14,7 @@ DEFAULT_ORG = "default"
 MOST_BYTES = 1_048_576
 _PREFIX = "PASSFERRY_"
 _ORGS = _PREFIX + "ORGS_"
+_HOOK = _PREFIX + "HOOK_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def gather(env: Mapping[str, str], config: Path | None, home: Path | None) -> Ga
 def _from_file(found: Gathered, config: Path, home: Path | None) -> None:
     document = _parsed(found, config)
     orgs = document.pop("orgs", {})
+    document.pop("hook", None)  # for hooks on this machine, which read it themselves
     _table(found, found.general, GENERAL, document, "", config, home)
     if not isinstance(orgs, dict) or not all(isinstance(table, dict) for table in orgs.values()):
         found.problem(f"orgs in {config} is no table of tables", "write [orgs.default] above an org's keys")
@@ -158,7 +160,7 @@ def _look_for_slips(found: Gathered, env: Mapping[str, str], known: set[str]) ->
     names = {name.removeprefix(_PREFIX) for name in known} | OTHER_VARIABLES
     for var in sorted(env):
         rest = var.removeprefix(_PREFIX)
-        if rest == var or rest in names or var.startswith(_ORGS):
+        if rest == var or rest in names or var.startswith((_ORGS, _HOOK)):
             continue
         close = difflib.get_close_matches(rest, names, n=1, cutoff=0.8)
         if close:

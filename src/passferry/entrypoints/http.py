@@ -22,13 +22,23 @@ from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
 from passferry.entrypoints import openapi
-from passferry.entrypoints.change_view import view
+from passferry.entrypoints.change_view import hand_over_key, view
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull, StoreLost
+from passferry.ports import (
+    Caller,
+    Clock,
+    HandOver,
+    LookupStore,
+    NotNow,
+    SealBroken,
+    StoreFull,
+    StoreLost,
+    UnknownKey,
+)
 
 _WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -63,6 +73,7 @@ class HttpParts:
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
+    hand_over: HandOver | None = None
     max_wait: float = 15.0
     body_seconds: float = 10.0  # for a request body to arrive
     front: Front = field(default_factory=Front)
@@ -79,6 +90,9 @@ def app(parts: HttpParts) -> Starlette:
     routes = [
         route("POST", "/sync/password", gateway.sync),
         route("POST", "/orgs/{org}/sync/password", gateway.sync),
+        route("GET", "/sync/key", gateway.hand_over_key),
+        route("POST", "/sync/sealed", gateway.sealed),
+        route("POST", "/orgs/{org}/sync/sealed", gateway.sealed),
         route("GET", "/changes/{id}", gateway.show),
         route("GET", "/changes", gateway.list),
         route("POST", "/changes/{id}/retry", gateway.retry),
@@ -167,13 +181,34 @@ class _Gateway:
         caller = await self._caller(exchange, "source")
         org = self._org(exchange, caller)
         asked = parse.sync_body(await self._json_body(exchange))
+        key = parse.idempotency_key(exchange.header(b"idempotency-key"))
+        return await self._take(exchange, caller, org, asked, key)
+
+    async def sealed(self, exchange: Exchange) -> Answer:
+        """Accept a change that its source sealed to us while we could not be reached."""
+        caller = await self._caller(exchange, "source")
+        letter = parse.letter(self._opened(await self._octets(exchange)))
+        org = self._org(exchange, caller, letter.org)
+        return await self._take(exchange, caller, org, letter.asked, letter.key)
+
+    async def hand_over_key(self, exchange: Exchange) -> Answer:
+        """The public key to which sources seal what they cannot hand over at once."""
+        await self._caller(exchange, "source")
+        key = self._parts.hand_over.key() if self._parts.hand_over is not None else None
+        if key is None:
+            raise Problem(404, "sealed.key.none", "the key ring holds no pair yet: keys rotate makes one")
+        return Answer(200, {"success": True, "message": "seal to this key", **hand_over_key(key)})
+
+    async def _take(
+        self, exchange: Exchange, caller: Caller, org: str, asked: parse.Asked, key: str | None
+    ) -> Answer:
         preference = parse.preference(exchange.header(b"prefer"), self._parts.max_wait)
         request = Request(
             org=org,
             user=parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True)),
             password=asked.password,
             changed_at=asked.changed_at,
-            idempotency_key=parse.idempotency_key(exchange.header(b"idempotency-key")),
+            idempotency_key=key,
         )
         change = (await self._parts.accept.accept(caller, request)).change
         exchange.change_id = change.id
@@ -326,9 +361,11 @@ class _Gateway:
             raise Problem(403, "role.forbidden", "this key's role does not allow it")
         return caller
 
-    def _org(self, exchange: Exchange, caller: Caller) -> str:
-        """The org in the path; without one `default`, else the only one that the key may use."""
-        named: str | None = exchange.scope["path_params"].get("org")
+    def _org(self, exchange: Exchange, caller: Caller, sealed: str | None = None) -> str:
+        """The org in path or letter; without one `default`, else the only one that the key may use."""
+        named: str | None = exchange.scope["path_params"].get("org", sealed)
+        if sealed not in (None, named):
+            raise Problem(400, "sealed.broken", "it was sealed for another org")
         if named is None:
             usable = [org for org in self._parts.orgs if not caller.orgs or org in caller.orgs]
             named = usable[0] if len(usable) == 1 else "default"
@@ -347,6 +384,27 @@ class _Gateway:
                 415, "content.type.unsupported", "the body must be application/json, not compressed"
             )
         return await exchange.body(self._parts.body_seconds)
+
+    async def _octets(self, exchange: Exchange) -> bytes:
+        if exchange.header(b"content-type") != [b"application/octet-stream"]:
+            raise Problem(415, "content.type.unsupported", "the body must be application/octet-stream")
+        return await exchange.body(self._parts.body_seconds)
+
+    def _opened(self, sealed: bytes) -> bytes:
+        """What a source sealed to us. Keys that are not here and letters that were altered look different."""
+        problem = Problem(
+            400, "sealed.key.unknown", "it is sealed to a key that this gateway does not have, or no more"
+        )
+        try:
+            if self._parts.hand_over is not None:
+                return self._parts.hand_over.open(sealed)
+        except UnknownKey:
+            pass
+        except SealBroken:
+            problem = Problem(
+                400, "sealed.broken", "it was altered, or is nothing that was sealed to this gateway"
+            )
+        raise problem
 
     def _explained(self, change: Change) -> Change:
         return as_seen(change, self._parts.paused(change.org))
