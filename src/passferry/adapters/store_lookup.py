@@ -62,8 +62,8 @@ class SqlLookupStore:
             query = query.where(CHANGES.c.id.in_(_ids_of(user, org)))
         elif states and LIVE.issuperset(states):
             # Live ones are few, but in the order of an index all history may lie among them: "+ 0" keeps that
-            # one out of it. That they expire, as all do, lets SQLite prefer an index of live ones.
-            query, at = query.where(_in_org(org), CHANGES.c.live, CHANGES.c.expires_at > 0.0), at + 0
+            # one out of it.
+            query, at = query.where(_in_org(org), schema.LIVE), at + 0
         elif org is not None:
             query = query.where(CHANGES.c.org == org)
         if states:
