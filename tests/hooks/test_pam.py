@@ -149,6 +149,17 @@ def test_wrong_settings_fail_with_a_sentence_for_the_user(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout.decode()) == (1, SET_UP_WRONGLY + "\n")
 
 
+def test_the_environment_is_forgotten_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    """OpenSSL and the rest never see what the caller of `passwd` put there."""
+    code = (
+        "import os, sys\nfrom passferry.hooks import pam\npam.run(['--push'])\n"
+        "print(dict(os.environ), [m for m in ('ssl', '_hashlib', 'http.client') if m in sys.modules])"
+    )
+    env = PAM_EXEC | {"PAM_TYPE": "auth", "OPENSSL_CONF": "/x", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=30, check=True)
+    assert done.stdout == b"{} []\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["--check", "--push"], ["--push", "more"], ["--what"]])
 def test_wrong_usage_is_said_and_ends_with_2(arguments: list[str]) -> None:
     """No argument is repeated: it could be a password."""

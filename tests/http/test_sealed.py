@@ -84,6 +84,7 @@ def test_a_letter_is_taken_as_the_post_in_it() -> None:
         (hand_over.seal(PUBLIC, b'{"org":null,"idempotencyKey":"k","body":[]}'), "sealed.broken"),
         (hand_over.seal(PUBLIC, b'{"org":null,"idempotencyKey":1,"body":{}}'), "sealed.broken"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "letter",  # no two are alike, from run to run
 )
 def test_what_is_wrong_with_a_letter_is_told_by_its_code(sealed: bytes, code: str) -> None:
     """400, the code, and nothing accepted."""
