@@ -30,6 +30,7 @@ from passferry.ports import (
     Delivered,
     DeliveryStore,
     Hasher,
+    MayNotTouch,
     Meter,
     SealBroken,
     Sealer,
@@ -40,6 +41,7 @@ from passferry.ports import (
     UnknownKey,
     Unmetered,
     VerifierBroken,
+    anybody,
 )
 from passferry.whom import Whom
 
@@ -69,6 +71,7 @@ class Tools:
     fatal: Callable[[str], None]
     meter: Meter = field(default_factory=Unmetered)
     dry_run: bool = False
+    barred: MayNotTouch = anybody
 
 
 class Attempts:
@@ -116,7 +119,7 @@ class Attempts:
         if isinstance(resolved, Outcome):
             await self._settle(change, change, resolved)
             return
-        standing = await t.store.resolve(change.id, resolved, t.clock.now())
+        standing = await t.store.resolve(change.id, resolved, t.clock.now(), t.barred)
         if standing.change is None:
             t.notices.announce(change)
             return
@@ -141,7 +144,7 @@ class Attempts:
         t = self._t
         user = await t.target.read(resolved, _read_priority(change))
         if isinstance(user, User):
-            obstacle = _obstacle(change, user)
+            obstacle = self._obstacle(change, user)
             if obstacle is None and await self._needs_no_write(change, user, delivered):
                 return
             if obstacle is None:
@@ -154,7 +157,7 @@ class Attempts:
     async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> bool:
         """Write to a user of a page, while what it showed is fresh. False: the user must be read singly."""
         t, user = self._t, listed.user
-        if _obstacle(change, user) is not None:
+        if self._obstacle(change, user) is not None:
             return False
         if await self._needs_no_write(change, user, delivered):
             return True
@@ -167,6 +170,17 @@ class Attempts:
             listed.waits = False
         listed.refuted = await self._write(change, user) is Kind.CONFLICT
         return True
+
+    def _obstacle(self, change: Change, user: User) -> Outcome | None:
+        """Why ``user``, as read, must not be written to."""
+        name = change.user
+        if self._t.barred(change.source, [user.id, user.user_name]):
+            return Outcome(Kind.REFUSED, "user.protected")
+        if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
+            return Outcome(Kind.HELD, "user.changed")
+        if not user.active:
+            return Outcome(Kind.BLOCKED, "user.inactive")
+        return None
 
     async def _needs_no_write(self, change: Change, user: User, delivered: Delivered | None) -> bool:
         """Settle a change that is done without a write."""
@@ -184,7 +198,7 @@ class Attempts:
         t = self._t
         started = t.clock.monotonic()
         now = t.clock.now()
-        begun = await t.store.begin(change.id, user.version, now, t.limits.doubt)
+        begun = await t.store.begin(change.id, user.version, now, t.limits.doubt, t.barred)
         if begun is None:
             t.notices.announce(change)
             return None
@@ -386,13 +400,3 @@ def unmoved(delivered: str | None, now: str) -> bool:
 
 def _read_priority(change: Change) -> int:
     return BULK_READ if change.bulk else READ
-
-
-def _obstacle(change: Change, user: User) -> Outcome | None:
-    """Why ``user``, as read, must not be written to."""
-    name = change.user
-    if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
-        return Outcome(Kind.HELD, "user.changed")
-    if not user.active:
-        return Outcome(Kind.BLOCKED, "user.inactive")
-    return None

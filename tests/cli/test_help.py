@@ -36,6 +36,7 @@ COMMANDS = [
     "access add",
     "access list",
     "access revoke",
+    "access resume",
     "audit verify",
     "audit export",
     "audit prune",
@@ -86,7 +87,7 @@ Commands:
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.
-  access    Access keys: add, list, revoke.
+  access    Access keys: add, list, revoke; let a source send again.
   audit     The audit trail: verify, export, prune.
   keys      The sealing keys: create, rotate.
 

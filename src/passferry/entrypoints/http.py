@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from passferry.accept import NotAccepted, Request, Taken, no_room
 from passferry.domain.audit import safe_id
-from passferry.domain.change import RETRYABLE, Change, State, as_seen
-from passferry.domain.policy import Rules, check
+from passferry.domain.change import RETRYABLE, Change, Reference, State, as_seen
+from passferry.domain.password import Password
+from passferry.domain.policy import Violation
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_parse as parse
 from passferry.entrypoints import openapi
@@ -28,7 +29,7 @@ from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, StoreFull
+from passferry.ports import Caller, Clock, LookupStore, NotNow, Pace, StoreFull
 
 _WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +41,11 @@ class Accepting(Protocol):
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Take a change, or raise ``NotAccepted``."""
+
+    def check(
+        self, caller: Caller, org: str, user: Reference | None, password: Password
+    ) -> Sequence[Violation]:
+        """The policy's verdict on a password, or raise ``NotAccepted``."""
 
     async def wait(self, change_id: str, seconds: float) -> Change:
         """The change as it is after at most ``seconds``."""
@@ -57,8 +63,8 @@ class HttpParts:
     ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
     metrics: Callable[[Collection[str]], Awaitable[bytes]]  # orgs (none: all) to text
+    pace: Callable[[str], Awaitable[Pace]]
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
-    rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
     max_wait: float = 15.0
     body_seconds: float = 10.0  # for a request body to arrive
@@ -80,6 +86,8 @@ def app(parts: HttpParts) -> Starlette:
         _route("POST", "/orgs/{org}/resume", gateway.resume),
         _route("POST", "/policy/check", gateway.check),
         _route("POST", "/orgs/{org}/policy/check", gateway.check),
+        _route("GET", "/pace", gateway.pace),
+        _route("GET", "/orgs/{org}/pace", gateway.pace),
         _route("GET", "/metrics", gateway.metrics),
         _route("GET", "/openapi.json", gateway.openapi),
         _route("GET", "/healthz", gateway.health),
@@ -160,6 +168,7 @@ class _Gateway:
             password=asked.password,
             changed_at=asked.changed_at,
             idempotency_key=parse.idempotency_key(exchange.header(b"idempotency-key")),
+            bulk=preference.bulk,
         )
         change = (await self._parts.accept.accept(caller, request)).change
         exchange.change_id = change.id
@@ -177,15 +186,30 @@ class _Gateway:
         return answer
 
     async def check(self, exchange: Exchange) -> Answer:
-        """The policy's verdict, as a change would get it; nothing is stored."""
+        """The policy's verdict, as a change would get it; nothing is stored or logged."""
         caller = await self._caller(exchange, "source")
         org = self._org(exchange, caller)
         asked = parse.check_body(await self._json_body(exchange))
         user = None
         if asked.user_id is not None or asked.user_name is not None:
-            reference = parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True))
-            user = reference.value if reference.kind == "userName" else None
-        return answers.of_violations(check(asked.password, user, self._parts.rules.get(org, Rules())))
+            user = parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True))
+        return answers.of_violations(tuple(self._parts.accept.check(caller, org, user, asked.password)))
+
+    async def pace(self, exchange: Exchange) -> Answer:
+        """How fast an org's changes are delivered, and how many wait: for whoever is about to send many."""
+        caller = await self._caller(exchange, "source")
+        org = self._org(exchange, caller)
+        pace = await self._parts.pace(org)
+        return Answer(
+            200,
+            {
+                "success": True,
+                "message": "the pace of the org",
+                "org": org,
+                "requestsPerMinute": pace.requests_a_minute,
+                "waiting": pace.waiting,
+            },
+        )
 
     # --- changes -----------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class HttpServer:
             set_paused=gateway.set_paused,
             paused=gateway.leases.paused,
             metrics=gateway.metrics,
-            rules={name: org.policy for name, org in gateway.settings.orgs.items()},
+            pace=gateway.pace,
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),

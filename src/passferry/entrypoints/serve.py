@@ -43,7 +43,7 @@ async def serve(
     """
     with _process(settings) as gateway:
         stop = _stopped_by_signals(stop)
-        server = HttpServer(gateway, Access(gateway.stores.access, gateway.clock), _tls(settings))
+        server = HttpServer(gateway, _access(gateway), _tls(settings))
         listener = _listen(gateway.settings.listen)
         async with _working(gateway, hold=hold):
             url = await server.start(listener)
@@ -89,6 +89,10 @@ def _process(settings: Settings) -> Iterator[Gateway]:
         if hasher is not None:
             held.callback(hasher.close)
         yield assemble(settings, stores, hasher=hasher, fatal=_die)
+
+
+def _access(gateway: Gateway) -> Access:
+    return Access(gateway.stores.access, gateway.clock, sources=gateway.settings.sources)
 
 
 def _stopped_by_signals(stop: asyncio.Event | None) -> asyncio.Event:
