@@ -23,6 +23,7 @@ COMMANDS = [
     "demo",
     "simulate",
     "push",
+    "import",
     "check",
     "verify",
     "changes list",
@@ -82,6 +83,7 @@ Commands:
   demo      Show it all, with a stand-in for Genesys Cloud.
   simulate  Run the Genesys Cloud stand-in alone.
   push      Send one new password to a running gateway.
+  import    Send the new passwords of a CSV file.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
   doctor    Check configuration, this machine and every org; change nothing.
