@@ -27,26 +27,32 @@ def _pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> by
 
 
 class Authority:
-    """A CA that signs for 127.0.0.1."""
+    """A CA that signs for 127.0.0.1: a root, or one that ``root`` vouches for."""
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
+    def __init__(self, folder: Path, name: str = "ca", root: "Authority | None" = None) -> None:
         self._folder, self._key, self._name = folder, ec.generate_private_key(ec.SECP256R1()), _name(name)
         folder.mkdir(parents=True, exist_ok=True)
         self.cert = folder / f"{name}.pem"
-        signed = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        signed = (root or self)._signed(self._name, self._key, x509.BasicConstraints(True, None), DAY)
         self.cert.write_bytes(signed.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
-        """The files of a new certificate and of its key, in place of what has these names."""
+    def issue(
+        self, name: str, passphrase: bytes | None = None, valid: datetime.timedelta = DAY
+    ) -> tuple[Path, Path]:
+        """The files of a new certificate, ``valid`` from now on, and of its key, in place of others."""
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._signed(_name(name), key, x509.BasicConstraints(ca=False, path_length=None))
+        cert = self._signed(_name(name), key, x509.BasicConstraints(ca=False, path_length=None), valid)
         paths = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         replaced(paths[0], cert.public_bytes(Encoding.PEM))
         replaced(paths[1], _pem(key, passphrase))
         return paths
 
     def _signed(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        constraints: x509.BasicConstraints,
+        valid: datetime.timedelta,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -55,7 +61,7 @@ class Authority:
         )
         made = made.serial_number(x509.random_serial_number()).add_extension(here, critical=False)
         made = made.add_extension(constraints, critical=True)
-        made = made.not_valid_before(now - DAY).not_valid_after(now + DAY)
+        made = made.not_valid_before(now - 99 * DAY).not_valid_after(now + valid)
         return made.sign(self._key, hashes.SHA256())
 
 

@@ -205,6 +205,8 @@ class World:
         self.clock, self.lookup, self.keys = StillClock(), FakeLookup(), FakeKeys()
         self.accept = FakeAccept(self.lookup)
         self.missing: list[str] = []
+        self.fatal: list[str] = []
+        self.answered: list[tuple[str, int]] = []
         self.pauses: list[tuple[str, bool, str]] = []
         self.scrapes: list[tuple[str, ...]] = []
         self.portal = self.keys.add("portal")
@@ -225,6 +227,8 @@ class World:
             "set_paused": self._set_paused,
             "metrics": self._metrics,
             "pace": self._pace,
+            "fatal": self.fatal.append,
+            "answered": lambda route, status: self.answered.append((route, status)),
             "uuid_ids": {"default": True, "emea": True, "plain": False},
         }
         self.app = app(HttpParts(**(built | parts)))

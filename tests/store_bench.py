@@ -170,7 +170,7 @@ def emptied_postgres() -> PostgresDatabase:
     return database
 
 
-def open_bench(adapter: str, folder: Path) -> AbstractContextManager[Bench]:
+def open_bench(adapter: str, folder: Path = Path()) -> AbstractContextManager[Bench]:
     """A context manager over the stores of ``adapter``."""
     if adapter == "postgres":
         return _opened(emptied_postgres())

@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.accept import Accept, Intake, NotAccepted, Request, SourceRates, Taken
+from passferry.accept import FULL_SECONDS, Accept, Intake, NotAccepted, Request, SourceRates, Taken
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
@@ -20,7 +20,7 @@ from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.domain.source_rules import SourceRules
 from passferry.notices import Notices
-from passferry.ports import Binding, Caller, StoreFull, StoreLost
+from passferry.ports import Binding, Caller, StoreAway, StoreBusy, StoreFull, StoreLost, Unmetered
 from passferry.state import Stores, audit_key
 
 PORTAL = Caller("k", "portal", "source", ())
@@ -34,6 +34,7 @@ class Counting:
     inner: Any
     batches: list[int]
     failure: Exception | None = None
+    look_failure: Exception | None = None
     poison: str | None = None
     apart: bool = False
     locked: str | None = None  # an org
@@ -58,7 +59,20 @@ class Counting:
 
     async def backlog(self, org: str, most: int) -> int:
         self.looked_at.append(most)
+        if self.look_failure is not None:
+            raise self.look_failure
         return int(await self.inner.backlog(org, most))
+
+
+class Ends(Unmetered):
+    """How each accept ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def accept_ended(self, org: str, result: str, seconds: float) -> None:
+        """See the port."""
+        self.ended.append(result)
 
 
 class Desk:
@@ -74,6 +88,7 @@ class Desk:
         self.stores = Stores.over(database, self.sealer, self.clock)
         self.counting = Counting(self.stores.accept, [])
         self.fatal: list[str] = []
+        self.meter = Ends()
         self.notices = Notices()
         self.accept = Accept(
             self.counting,
@@ -83,6 +98,7 @@ class Desk:
             self.notices,
             {"default": Intake(**intake), "other": Intake(**intake)},
             self.fatal.append,
+            self.meter,
         )
 
     async def take(
@@ -206,6 +222,52 @@ def test_a_full_disk_is_said_and_a_lost_commit_ends_the_process() -> None:
         lost = await asyncio.gather(*(desk.refusal(user=f"u{n}@example.com") for n in range(3)))
         assert [one.code for one in lost] == ["store.lost"] * 3
         assert desk.fatal == ["a commit failed"]
+
+    run(body())
+
+
+def test_a_disk_is_full_until_a_commit_succeeds_or_time_has_passed() -> None:
+    """Time too: whoever is known to be full may never be asked again. Busy and away are not full."""
+
+    async def body() -> None:
+        desk = Desk()
+        for failure, full in ((StoreAway(), False), (StoreBusy(), False), (StoreFull("full"), True)):
+            desk.counting.failure = failure
+            await desk.refusal()
+            assert desk.accept.full() is full
+        desk.counting.failure = None
+        await desk.take()
+        assert not desk.accept.full()
+        desk.counting.failure = StoreFull("full")
+        await desk.refusal()
+        await asyncio.sleep(FULL_SECONDS - 1.0)
+        assert desk.accept.full()
+        await asyncio.sleep(2.0)
+        assert not desk.accept.full()
+
+    run(body())
+
+
+def test_every_end_of_an_accept_is_counted_by_the_code_that_its_caller_is_told() -> None:
+    """Whether the store failed at the commit or at a look before it, and defects too."""
+
+    async def body() -> None:
+        desk = Desk()
+        failures = (StoreAway(), StoreFull("full"), StoreLost("lost"), ZeroDivisionError())
+        expected = ["store.away", "disk.full", "store.lost", "internal.error"]
+        for failure in failures:
+            desk.counting.failure = failure
+            with pytest.raises((NotAccepted, ZeroDivisionError)):
+                await desk.take()
+        desk.counting.failure = None
+        for failure in failures:
+            desk.counting.look_failure = failure
+            await asyncio.sleep(100.0)  # until the backlog is counted again
+            with pytest.raises(type(failure)):
+                await desk.take()
+        desk.counting.look_failure = None
+        await desk.take()
+        assert desk.meter.ended == [*expected, *expected, "accepted"]
 
     run(body())
 

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
+import pytest
 from sqlalchemy import event
 
 from campaign.virtual_time import VirtualClock, run
@@ -13,7 +15,7 @@ from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.deliver import Delivery
-from passferry.leases import LEASE, Leases
+from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.ports import StoreAway, Worker
 
@@ -221,6 +223,28 @@ def test_a_database_that_is_away_for_a_while_ends_nothing() -> None:
     run(body())
 
 
+def test_a_worker_is_out_of_touch_while_its_database_is_away_for_more_than_a_moment() -> None:
+    """Alone or among others; a moment's trouble is none, and one good answer ends it."""
+
+    async def body() -> None:
+        async with crew() as it:
+            for only in (it.start(), it.start(alone=True)):
+                for seconds, expected in (
+                    (OUT_OF_TOUCH - 2.0, False),
+                    (OUT_OF_TOUCH + 2.0, True),
+                    (3600.0, True),
+                ):
+                    await asyncio.sleep(5.0)
+                    only.store.away = True
+                    await asyncio.sleep(seconds)
+                    assert only.leases.out_of_touch() is expected
+                    only.store.away = False
+                    await asyncio.sleep(1.5)
+                    assert not only.leases.out_of_touch()
+
+    run(body())
+
+
 def test_idle_orgs_cost_one_statement_for_all_of_them_and_write_nothing() -> None:
     """Where nobody else can deliver there are no leases to renew."""
 
@@ -235,5 +259,73 @@ def test_idle_orgs_cost_one_statement_for_all_of_them_and_write_nothing() -> Non
             assert it.owned() == sorted(ORGS)
             assert len([said for said in statements if said.startswith("SELECT")]) == 101
             assert {said.split()[0] for said in statements} == {"SELECT", "BEGIN"}
+
+    run(body())
+
+
+class Queue:
+    """A ``DeliveryStore`` with so many batches to park in each org; the orgs that were fenced off."""
+
+    def __init__(self, batches: int, between: Callable[[], Any]) -> None:
+        self._left = dict.fromkeys(ORGS, batches)
+        self._between = between
+        self.taken: list[str] = []
+
+    async def take(self, org: str) -> None:
+        """See the port."""
+        self.taken.append(org)
+
+    async def hold(self, org: str, now: float) -> int:
+        """See the port."""
+        assert org in self.taken
+        await self._between()
+        self._left[org] -= 1
+        return 500 if self._left[org] >= 0 else 0
+
+    def held(self) -> bool:
+        """Whether nothing is left."""
+        return set(self._left.values()) == {-1}
+
+
+def test_hold_is_refused_while_others_are_alive_and_leaves_no_trace() -> None:
+    """They are named; nothing is parked, and they keep what is theirs."""
+
+    async def body() -> None:
+        async with crew() as it:
+            other = it.start()
+            await asyncio.sleep(5.0)
+            queue = Queue(1, partial(asyncio.sleep, 0))
+            mine = Leases(
+                other.store, Worker("me", "m:1"), ORGS, cast("Any", None), it.clock, Notices(), _fatal
+            )
+            with pytest.raises(OthersAlive, match="test"):
+                await mine.hold(cast("Any", queue))
+            assert queue.taken == []
+            roll = await other.store.beat(Worker("w0", "test"), it.clock.now(), LEASE)
+            assert (roll.alive, set(roll.owners.values())) == ({"w0": "test"}, {"w0"})
+
+    run(body())
+
+
+def test_who_starts_while_pending_changes_are_parked_delivers_nothing() -> None:
+    """However long it takes: all orgs stay with who parks, and are shared only when it delivers."""
+
+    async def body() -> None:
+        async with crew() as it:
+            dead = it.start()
+            await asyncio.sleep(5.0)
+            dead.kill()
+            await asyncio.sleep(LEASE)
+            queue = Queue(3, partial(asyncio.sleep, LEASE - 1.0))
+            notices, worker = Notices(), Worker("me", "m:1")
+            mine = Leases(dead.store, worker, ORGS, cast("Any", None), it.clock, notices, _fatal)
+            holding = asyncio.create_task(mine.hold(cast("Any", queue)))
+            await asyncio.sleep(1.0)
+            it.start()
+            while not holding.done():
+                await asyncio.sleep(1.0)
+                assert it.owned() == []
+            await holding
+            assert queue.held()
 
     run(body())

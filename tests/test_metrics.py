@@ -7,6 +7,7 @@ import pytest
 from campaign.virtual_time import run
 from campaign.world import CALLER, Plan, World
 from passferry.accept import NotAccepted, Request
+from passferry.bootstrap import assemble
 from passferry.domain.change import Reference
 from passferry.domain.password import Password
 
@@ -57,6 +58,37 @@ def test_a_delivered_change_is_seen_in_the_figures() -> None:
         assert done["passferry_hash_queue"] == 0
 
     run(body())
+
+
+def test_an_org_that_another_process_delivers_for_is_seen_here_but_for_its_pacing() -> None:
+    """Whoever scrapes any process that serves misses no org; who spends the quota knows what is spent."""
+
+    async def body() -> None:
+        scene = Scene(Plan(seed=6))
+        await asyncio.sleep(1)
+        await scene.world.gateway.set_paused("default", True, "operator:ann")
+        await scene.push(0)
+        await asyncio.sleep(30)
+        owners = await scene.figures()
+        scene.world.gateway = assemble(
+            scene.world.gateway.settings, scene.world.stores, hasher=None, fatal=_fatal
+        )  # whose leases do not run
+        others = await scene.figures()
+        alike = ("backlog_changes", "backlog_oldest_seconds", "parked_changes", "audit_head_sequence")
+        for name in [f'passferry_{each}{{org="default"}}' for each in alike]:
+            assert others[name] == owners[name]
+        assert others['passferry_backlog_changes{org="default"}'] == 1
+        assert others['passferry_org_paused{by="operator",org="default"}'] == 1
+        assert {name for name in owners if "quota" in name} - set(others) == {
+            'passferry_quota_used_requests{org="default"}',
+            'passferry_quota_allowed_requests{org="default"}',
+        }
+
+    run(body())
+
+
+def _fatal(reason: str) -> None:
+    raise AssertionError(reason)
 
 
 def test_refusals_and_repeats_are_told_apart() -> None:

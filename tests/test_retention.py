@@ -3,7 +3,8 @@
 import asyncio
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.retention import ACCESS_KEPT, BATCH, CHANGES_KEPT, KEYS_KEPT, MOST_BATCHES, prune
+from passferry.domain.accepting import KEYS_KEPT
+from passferry.retention import ACCESS_KEPT, BATCH, CHANGES_KEPT, MOST_BATCHES, prune
 
 
 class Rows:

@@ -50,10 +50,14 @@ LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
 """Changes that share one commit at most."""
+GATHER = 0.002
+"""Seconds for which changes that come together wait for more, so that they share the cost of one commit."""
 QUEUE = 4096
 """Changes that wait for a commit at most, of those that may share one."""
 STOPPED = 300.0
 """Seconds after which a stopped source may ask again; an operator must have resumed it by then."""
+FULL_SECONDS = 30.0
+"""For which a disk that was full is taken to be full. Only the next commit can find out that it is not."""
 FASTEST = 10_000
 """Accepts a second that all processes together do not reach: so long a queue cannot have become full."""
 
@@ -149,19 +153,27 @@ class Accept:
         self._backlog: dict[str, tuple[float, int]] = {}
         self._committing: dict[str, asyncio.Task[None]] = {}
         self._closed = False
+        self._full_at = float("-inf")
         self._held_up: Callable[[str], float] = lambda org: 0.0
 
     def ask_before_waiting(self, held_up: Callable[[str], float]) -> None:
         """``held_up`` gives the seconds for which nothing of an org can be sent."""
         self._held_up = held_up
 
+    def full(self) -> bool:
+        """Whether the last commit found no room on the disk, not long ago."""
+        return self._clock.monotonic() - self._full_at < FULL_SECONDS
+
     async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Check, seal and commit ``request``. Raises ``NotAccepted``; then nothing was stored."""
+        """Check, seal and commit ``request``.
+
+        Raises ``NotAccepted``, ``StoreFull`` and ``StoreLost``; then it is not stored, as far as is known.
+        """
         started = self._clock.monotonic()
         try:
             taken = await self._accept(caller, request)
-        except NotAccepted as refusal:
-            self._meter.accept_ended(request.org, refusal.code, self._clock.monotonic() - started)
+        except Exception as error:
+            self._meter.accept_ended(request.org, _code_of(error), self._clock.monotonic() - started)
             raise
         result = "replayed" if taken.replayed else "accepted"
         self._meter.accept_ended(request.org, result, self._clock.monotonic() - started)
@@ -318,10 +330,14 @@ class Accept:
         return await asyncio.shield(future)
 
     async def _commit_all(self, lane: str) -> None:
-        queue = self._queues[lane]
+        queue, together = self._queues[lane], 1
         try:
             while queue:
-                await self._commit_batch([queue.popleft() for _ in range(min(BATCH, len(queue)))])
+                if max(together, len(queue)) > 1:  # who comes alone waits for nobody
+                    await asyncio.sleep(GATHER)
+                batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+                together = len(batch)
+                await self._commit_batch(batch)
         finally:
             del self._committing[lane]
 
@@ -331,9 +347,9 @@ class Accept:
         except StaleSeal as stale:
             await self._commit_anew(batch, str(stale), again=anew)
         except StoreFull as full:
-            _fail(batch, no_room(full))
+            _fail(batch, self._no_room(full))
         except StoreLost as lost:
-            _fail(batch, NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30))
+            _fail(batch, store_lost())
             self._fatal(str(lost))
         except Exception as error:  # noqa: BLE001  # one item's failure must not fail its neighbours
             if len(batch) == 1:
@@ -342,9 +358,15 @@ class Accept:
                 for one in batch:
                     await self._commit_batch([one], anew=anew)
         else:
+            self._full_at = float("-inf")
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():
                     future.set_result(verdict)
+
+    def _no_room(self, full: StoreFull) -> NotAccepted:
+        if not isinstance(full, StoreAway | StoreBusy):
+            self._full_at = self._clock.monotonic()
+        return no_room(full)
 
     async def _commit_anew(self, batch: list[_Item], key_id: str, *, again: bool) -> None:
         """The sealing key was replaced by ``key_id`` between seal and commit."""
@@ -393,13 +415,27 @@ def shutting_down() -> NotAccepted:
     return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
 
 
+def store_lost() -> NotAccepted:
+    """What a caller is told when the process must end: what is on disk is not known any more."""
+    return NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30)
+
+
 def no_room(full: StoreFull) -> NotAccepted:
     """What a caller is told when the store could not do something now."""
     if isinstance(full, StoreAway):
         return NotAccepted("store.away", "The gateway's database does not answer.", retry_after=5)
     if isinstance(full, StoreBusy):
         return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
-    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=30)
+    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=FULL_SECONDS)
+
+
+def _code_of(error: Exception) -> str:
+    """The code that the caller is told."""
+    if isinstance(error, StoreFull):
+        return no_room(error).code
+    if isinstance(error, StoreLost):
+        return store_lost().code
+    return error.code if isinstance(error, NotAccepted) else "internal.error"
 
 
 def _fail(batch: Sequence[_Item], error: Exception) -> None:

@@ -43,6 +43,7 @@ from passferry.ports import (
     VerifierBroken,
     anybody,
 )
+from passferry.verifiers import Verifiers
 from passferry.whom import Whom
 
 log = structlog.get_logger("passferry.deliver")
@@ -51,6 +52,8 @@ INTENT_FRESH = 1.0
 """Seconds after its intent within which a send must start."""
 KEY_MISSING = 30.0
 """Seconds until a change whose key is not in the ring is looked at again."""
+HASH_WAIT = 2.0
+"""Seconds for which an outcome that is known waits for its verifier, to be committed with it."""
 DRY_RUN = "dry.run"
 """The code of a change that would have been written, were its org not in a dry run."""
 
@@ -86,6 +89,11 @@ class Attempts:
         self._noting = self._noted = 0
         self.health = health
         self._outage = Outage()
+        self._verifiers = Verifiers(org, tools.hasher, tools.sealer, tools.store)
+
+    def give_up_verifiers(self) -> None:
+        """Make none any more: what was delivered is settled without."""
+        self._verifiers.give_up()
 
     @property
     def found_out(self) -> int | None:
@@ -124,13 +132,17 @@ class Attempts:
             t.notices.announce(change)
             return
         change = standing.change
+        if listed is not None and not self._is_for(change, listed.user):
+            return  # it came out meanwhile that it is somebody else's; it is due as before
         doubt = self._in_doubt(resolved, standing.intent_at)
         if resolved in self._busy_ids or doubt > 0.0:
             await self._postpone(change, doubt)
             return
         self._busy_ids.add(resolved)
         try:
-            if listed is None or not await self._write_listed(change, listed, standing.delivered):
+            if listed is not None:
+                await self._write_listed(change, listed, standing.delivered)
+            else:
                 await self._read_and_write(change, resolved, standing.delivered)
         finally:
             self._busy_ids.discard(resolved)
@@ -140,36 +152,52 @@ class Attempts:
             return listed.user.id  # the name is the user's: it was compared when the page was read
         return await self._whom.is_(change.user, change.resolved_id, _read_priority(change))
 
-    async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
+    async def _read_and_write(
+        self, change: Change, resolved: str, delivered: Delivered | None, listed: Listed | None = None
+    ) -> None:
         t = self._t
         user = await t.target.read(resolved, _read_priority(change))
         if isinstance(user, User):
+            if listed is not None and user.version == listed.user.version:
+                listed.differs = not t.target.alike(listed.user, user)
             obstacle = self._obstacle(change, user)
             if obstacle is None and await self._needs_no_write(change, user, delivered):
                 return
             if obstacle is None:
                 await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
-                await self._write(change, user)
+                await self._write(change, user, user.version)
                 return
             user = obstacle
         await self._settle(change, change, user)
 
-    async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> bool:
-        """Write to a user of a page, while what it showed is fresh. False: the user must be read singly."""
+    async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> None:
+        """Write to a user of a page, while what it showed is fresh; else the change is due as before."""
         t, user = self._t, listed.user
-        if self._obstacle(change, user) is not None:
-            return False
-        if await self._needs_no_write(change, user, delivered):
-            return True
+        if await self._is_delivered(change, user, delivered):
+            listed.waits = False  # a list may lag behind: it is no evidence that nothing must be written
+            await self._read_and_write(change, user.id, delivered, listed)
+            return
+        if t.dry_run:
+            listed.served = True
+            await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
+            return
         try:
             async with asyncio.timeout(listed.until - t.clock.monotonic()):
                 await t.gate.slot(BULK_LISTED_WRITE if change.bulk else LISTED_WRITE)
         except TimeoutError:
-            return False
+            return
         finally:
             listed.waits = False
-        listed.refuted = await self._write(change, user) is Kind.CONFLICT
-        return True
+        if t.clock.monotonic() > listed.until:
+            return
+        version = user.version if t.target.conditional else None  # without If-Match it may be an older one
+        listed.conflicted = await self._write(change, user, version) is Kind.CONFLICT
+        listed.served = not listed.conflicted
+
+    def _is_for(self, change: Change, user: User) -> bool:
+        """Whether ``user``, of a page, is still who ``change`` is for, now that it is resolved."""
+        resolved = change.resolved_id or ""
+        return resolved.casefold() == user.id.casefold() and self._obstacle(change, user) is None
 
     def _obstacle(self, change: Change, user: User) -> Outcome | None:
         """Why ``user``, as read, must not be written to."""
@@ -193,12 +221,15 @@ class Attempts:
             return True
         return False
 
-    async def _write(self, change: Change, user: User) -> Kind | None:
-        """Write, the slot for it being granted; what it came to, or None when nothing was sent."""
+    async def _write(self, change: Change, user: User, version: str | None) -> Kind | None:
+        """Write, the slot for it being granted; what it came to, or None when nothing was sent.
+
+        ``version`` is what the user had before for sure, should the answer be lost.
+        """
         t = self._t
         started = t.clock.monotonic()
         now = t.clock.now()
-        begun = await t.store.begin(change.id, user.version, now, t.limits.doubt, t.barred)
+        begun = await t.store.begin(change.id, version, now, t.limits.doubt, t.barred)
         if begun is None:
             t.notices.announce(change)
             return None
@@ -212,37 +243,41 @@ class Attempts:
         if t.clock.monotonic() - started > INTENT_FRESH:
             await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
             return None
-        outcome, nxt, verifier = await self._sent(change, begun, user, password, now)
-        await self._settle_as(begun, outcome, nxt, verifier)
+        hashing = self._verifiers.begin(password)
+        try:
+            outcome, nxt = await self._sent(change, begun, user, password, now)
+            if nxt.state is not State.APPLIED:
+                await self._settle_as(begun, outcome, nxt)
+                return outcome.kind
+            verifier = await self._verifiers.of(begun, hashing, within=HASH_WAIT)
+            late = hashing is not None and not hashing.done()
+            await self._settle_as(begun, outcome, nxt, verifier)
+            if late:  # waited for here, so that no more is written than can be hashed in the long run
+                await self._verifiers.add(begun, hashing)
+        finally:
+            if hashing is not None:
+                hashing.cancel()
         return outcome.kind
 
     async def _sent(
         self, change: Change, begun: Change, user: User, password: Password, intent_at: float
-    ) -> tuple[Outcome, Next, bytes | None]:
-        """The write itself, and what follows from its answer; the verifier is computed meanwhile."""
+    ) -> tuple[Outcome, Next]:
+        """The write itself, and what follows from its answer."""
         t = self._t
         resolved = begun.resolved_id or ""
         mono = t.clock.monotonic()
         for over in [one for one, (_, began) in self._intents.items() if began + t.limits.doubt <= mono]:
             del self._intents[over]
         self._intents[resolved] = (intent_at, mono)
-        hashing = asyncio.create_task(t.hasher.hash(password)) if t.hasher is not None else None
-        try:
-            outcome = await self._send(user, password)
-            nxt = self._decide(change, outcome, user.version)
-            if not nxt.keep_doubt:
-                self._intents.pop(resolved, None)
-            verifier = None
-            if hashing is not None and nxt.state is State.APPLIED:
-                verifier = await self._verifier(begun, hashing)
-        finally:
-            if hashing is not None:
-                hashing.cancel()
+        outcome = await self._send(user, password)
+        nxt = self._decide(change, outcome, user.version)
+        if not nxt.keep_doubt:
+            self._intents.pop(resolved, None)
         if nxt.evidence is Evidence.INFERRED:
             outcome = replace(outcome, version=user.version)
         elif nxt.state is State.APPLIED and outcome.version in (None, user.version) and user.version:
             outcome = replace(outcome, version=AFTER + user.version)
-        return outcome, nxt, verifier
+        return outcome, nxt
 
     async def _send(self, user: User, password: Password) -> Outcome:
         try:
@@ -276,17 +311,6 @@ class Attempts:
             return Outcome(Kind.THROTTLED, "key.missing", retry_after=KEY_MISSING)
         except (SealBroken, UnicodeDecodeError):
             return Outcome(Kind.HELD, "seal.broken")
-
-    async def _verifier(self, change: Change, hashing: "asyncio.Task[bytes]") -> bytes | None:
-        try:
-            return await hashing
-        except (MemoryError, RuntimeError):
-            log.error("verifier.failed", org=self.org, change=change.id)
-            return None
-
-    def _seal_verifier(self, change: Change, verifier: bytes) -> bytes:
-        binding = Binding("verifier", self.org, change.resolved_id or "", change.id)
-        return self._t.sealer.seal(verifier, binding)
 
     # --- outcomes ------------------------------------------------------------------------------
 
@@ -325,7 +349,7 @@ class Attempts:
         t = self._t
         stale: set[str] = set()
         while True:
-            sealed = self._seal_verifier(tried, verifier) if verifier is not None else None
+            sealed = self._verifiers.sealed(tried, verifier) if verifier is not None else None
             try:
                 done = await t.store.settle(tried, outcome, nxt, t.clock.now(), sealed)
                 break

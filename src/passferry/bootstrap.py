@@ -24,12 +24,12 @@ from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
 from passferry.domain.source_rules import SourceRules, names_one
 from passferry.gate import PacedGate
-from passferry.leases import Leases
+from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Meter, Pace, Target
+from passferry.ports import Clock, Meter, Pace, StoreFull, StoreLost, Target
 from passferry.retention import prune
-from passferry.state import Stores
+from passferry.state import NotReachable, StateError, Stores
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter
@@ -52,6 +52,7 @@ class Gateway:
     clock: Clock
     hasher: Argon2Hasher | None
     meter: "PrometheusMeter"
+    fatal: Callable[[str], None]
     wire: "Wire | None" = None
 
     @property
@@ -62,11 +63,11 @@ class Gateway:
     async def keep_house(self) -> None:
         """Delete what need not be kept any more, and forget missing keys that nothing needs any more.
 
-        Nothing is deleted by a clock that no answer of a target has confirmed since the start.
+        Nothing is deleted by a clock that no answer of a target confirms.
         """
         if self.stores.sealer.missing():
             self.stores.sealer.missing(await self.stores.lookup.key_ids())
-        if any(one.gate.clock_confirmed_at is not None for one in self.deliveries.values()):
+        if any(one.gate.clock_is_right() for one in self.deliveries.values()):
             await prune(self.stores.keep, self.clock)
 
     async def set_paused(self, org: str, paused: bool, actor: str) -> None:
@@ -105,24 +106,24 @@ class Gateway:
         return {name: name in stopped for name in sorted({*limited, *stopped})}
 
     async def levels(self) -> "dict[str, Levels]":
-        """How each org stands now."""
+        """How each configured org stands now, whichever process delivers for it; pacing of our own alone."""
         from passferry.adapters.meter import Levels
 
         stored = await self.stores.figures.orgs()
-        now, mono = self.clock.now(), self.clock.monotonic()
+        now, mono, ours = self.clock.now(), self.clock.monotonic(), self.deliveries
         levels = {}
-        for name, delivery in self.deliveries.items():  # each worker tells of its own orgs
-            org, pacer = stored[name], delivery.gate.pacer
-            since = org.oldest_waiting_since
+        for name, settings in self.settings.orgs.items():
+            org, since = stored[name], stored[name].oldest_waiting_since
+            pacer = ours[name].gate.pacer if name in ours else None
             levels[name] = Levels(
                 waiting=org.waiting,
                 parked=org.parked,
                 oldest_seconds=0.0 if since is None else max(0.0, now - since),
                 paused=org.paused,
-                quota_used=pacer.spent(mono),
-                quota_allowed=pacer.limit,
+                quota_used=pacer.spent(mono) if pacer is not None else None,
+                quota_allowed=pacer.limit if pacer is not None else None,
                 head_seq=org.head_seq,
-                dry_run=self.settings.orgs[name].dry_run,
+                dry_run=settings.dry_run,
             )
         return levels
 
@@ -133,6 +134,10 @@ class Gateway:
             f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
             for key_id in sorted(self.stores.sealer.missing())
         ]
+        if self.leases.out_of_touch():
+            lacking.append(f"the database did not answer for {OUT_OF_TOUCH:.0f} s")
+        if self.accept.full():
+            lacking.append("the disk is full: make room")
         return lacking + [
             f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
             for org, delivery in self.deliveries.items()
@@ -163,7 +168,7 @@ def assemble(
         limits = Limits(request=org.request_timeout, minimum_age=None if age is None else float(age))
         target = _target(org, gate, clock, transport, meter)
         tools = Tools(
-            store=stores.delivery,
+            store=stores.delivery.of(name),
             target=target,
             gate=gate,
             sealer=stores.sealer,
@@ -187,7 +192,7 @@ def assemble(
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
     accept.ask_before_waiting(leases.held_up)
     wire = _wire(settings, stores, notices, leases)
-    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, wire)
+    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, fatal, wire)
 
 
 def _barred(settings: Settings, org: str, source: str, names: Sequence[str]) -> bool:
@@ -235,11 +240,13 @@ def _target(
 
 @asynccontextmanager
 async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None]:
-    """Deliver for all orgs until the block ends; then finish what is being sent."""
+    """Deliver for all orgs until the block ends; then finish what is being sent.
+
+    With ``hold`` all that is pending is parked first. Raises ``StateError`` when that cannot be done.
+    """
     stop = asyncio.Event()
     if hold:
-        for org in gateway.settings.orgs:
-            await gateway.stores.delivery.hold(org, gateway.clock.now())
+        await _hold(gateway)
     delivering = asyncio.create_task(gateway.leases.run(stop))
     talking = asyncio.create_task(gateway.wire.run()) if gateway.wire is not None else None
     watch = asyncio.create_task(_watch_credentials(gateway))
@@ -252,6 +259,23 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
         await asyncio.wait([delivering])
         if talking is not None:
             talking.cancel()
+
+
+async def _hold(gateway: Gateway) -> None:
+    problem: StateError
+    try:
+        await gateway.leases.hold(gateway.stores.delivery)
+    except OthersAlive as others:
+        what = f"others work on this database, and would deliver what --hold is to park: {others}"
+        problem = StateError(what, f"stop them first; one that was killed counts for {LEASE:.0f} s more")
+    except (StoreFull, StoreLost) as error:
+        reason = str(error) or "the database does not answer"
+        problem = NotReachable(
+            f"not all could be parked: {reason}", "nothing was sent; try again with --hold"
+        )
+    else:
+        return
+    raise problem
 
 
 async def _watch_credentials(gateway: Gateway) -> None:

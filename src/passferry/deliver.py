@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from passferry.attempt import DRY_RUN, Attempts, Tools
+from passferry.attempt import DRY_RUN, HASH_WAIT, Attempts, Tools
 from passferry.domain.change import Change
 from passferry.domain.clock_watch import ClockWatch
 from passferry.domain.paging import Listed
@@ -46,7 +46,9 @@ class Delivery:
         self._attempts = Attempts(org, tools, self.health)
         wake = tools.notices.owner(org).set
         heed = self._attempts.heed
-        self._pages = Pages(org, tools.store, tools.target, tools.gate.pacer, tools.clock, wake, heed)
+        self._pages = Pages(
+            org, tools.store, tools.target, tools.gate.pacer, tools.clock, tools.random, wake, heed
+        )
         self.started = tools.clock.monotonic()
         self._watch = ClockWatch(tools.clock.now(), self.started)
 
@@ -128,11 +130,12 @@ class Delivery:
         await self._look_after(now, mono)
         found_out = self._attempts.found_out
         busy = [change.id for change in self._tasks.values()]
-        room = 0 if self.health.paused == OPERATOR else CONCURRENCY - len(busy) + len(self._of_pages)
-        due = await t.store.due(self.org, now, room and CONCURRENCY, busy)
+        has_room = len(busy) - len(self._of_pages) < CONCURRENCY
+        looks = has_room and self.health.paused != OPERATOR
+        due = await t.store.due(self.org, now, CONCURRENCY if looks else 0, busy)
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
-        if not room and self.health.paused != OPERATOR and len(busy) - len(self._of_pages) < CONCURRENCY:
+        if has_room and not looks and self.health.paused != OPERATOR:
             t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
@@ -152,6 +155,7 @@ class Delivery:
     async def _start_listed(self, due: Sequence[Change], now: float) -> None:
         """Start changes of users that a page showed, where pages pay."""
         if self.health.paused is not None:
+            self._pages.pause()
             return
         for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
             self._start(change, listed)
@@ -164,7 +168,7 @@ class Delivery:
         users = {change.user.key for change in self._tasks.values()}
         waiting = self.health.choose(due)
         if self.health.paused is None:
-            waiting = [change for change in waiting if not self._pages.comes_to(change)]
+            waiting = [change for change in waiting if not self._pages.is_held_for_pass(change)]
         for_bulk = FOR_BULK if any(change.bulk for change in waiting) else 0
         for change in waiting:
             if room <= 0:
@@ -228,6 +232,9 @@ class Delivery:
     async def _finish(self) -> None:
         self._t.gate.close()
         await self._pages.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=HASH_WAIT)
+        self._attempts.give_up_verifiers()  # hundreds may wait to be made; whoever takes over shall not
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

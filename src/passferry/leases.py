@@ -9,13 +9,14 @@ Idle orgs cost one statement for all of them: an org's owner loop sleeps until i
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from passferry.deliver import Delivery
 from passferry.notices import Notices
-from passferry.ports import Clock, LeaseStore, OrgNews, Roll, StoreFull, StoreLost, Worker
+from passferry.ports import Clock, DeliveryStore, LeaseStore, OrgNews, Roll, StoreFull, StoreLost, Worker
 
 log = structlog.get_logger("passferry.leases")
 
@@ -23,6 +24,17 @@ BEAT = 3.0
 """Seconds between two signs of life."""
 LEASE = 12.0
 """Seconds without a sign of life after which a worker owns nothing any more."""
+OUT_OF_TOUCH = 10.0
+"""Seconds without a good round after which nobody should send changes here: more than the 8 s for which a
+transaction may wait for a lock of a busy database, less than a lease, after which others deliver."""
+
+
+class OthersAlive(Exception):
+    """Other workers use the database."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        """``names``: host and process of each."""
+        super().__init__(", ".join(sorted(names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class Leases:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, OrgNews] = {}
         self._beaten_at = float("-inf")
+        self._in_touch_at = clock.monotonic()
         self._left_over: set[str] = set()  # free orgs beyond our share, which others had time to take
         self._adopted: set[str] = set()  # and which nobody took
         self._alive = 0
@@ -73,6 +86,10 @@ class Leases:
     def deliveries(self) -> dict[str, Delivery]:
         """The owner loops of the orgs that are ours now."""
         return {org: running.delivery for org, running in self._running.items()}
+
+    def out_of_touch(self) -> bool:
+        """Whether the store has not answered for so long that this is no moment's trouble."""
+        return self._clock.monotonic() - self._in_touch_at > OUT_OF_TOUCH
 
     def owns(self, org: str) -> bool:
         """Whether ``org`` is ours, as far as we know."""
@@ -94,6 +111,40 @@ class Leases:
         if news is None:
             return 0.0
         return float("inf") if news.state.paused else max(0.0, news.state.blocked_until - self._clock.now())
+
+    async def hold(self, delivery: DeliveryStore) -> None:
+        """Park all that is pending, before anything is delivered: after a back-up was restored.
+
+        Every org is ours first, and its earlier owners are fenced off: nobody sends meanwhile. Cut short, it
+        goes on when it is done again. Raises ``OthersAlive`` (nothing was parked), and ``StoreFull``.
+        """
+        try:
+            while self._worker is not None and not await self._owns_all(self._worker):
+                pass  # somebody else has an org's row for a moment
+            for org in self._orgs:
+                await delivery.take(org)
+                held, parked = 0, 1
+                while parked:
+                    parked = await delivery.hold(org, self._clock.now())
+                    held += parked
+                    if self._worker is not None:
+                        await self._store.beat(self._worker, self._clock.now(), LEASE)
+                log.warning("held", org=org, changes=held)
+        except BaseException:
+            if self._worker is not None:
+                with suppress(StoreFull):
+                    await self._store.leave(self._worker)
+            raise
+
+    async def _owns_all(self, worker: Worker) -> bool:
+        """Claim all orgs; whether they are ours. Raises ``OthersAlive``."""
+        # Claimed first: whoever does not find us alive yet is found alive by us.
+        await self._store.claim(worker, self._orgs, self._clock.now(), LEASE)
+        roll = await self._store.beat(worker, self._clock.now(), LEASE)
+        others = [name for key, name in roll.alive.items() if key != worker.id]
+        if others:
+            raise OthersAlive(others)
+        return all(roll.owners.get(org) == worker.id for org in self._orgs)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until ``stop``; then finish what is being sent, and give up every org.
@@ -117,6 +168,7 @@ class Leases:
     async def _guarded_round(self) -> None:
         try:
             await self._round()
+            self._in_touch_at = self._clock.monotonic()
         except StoreFull as full:
             log.warning("store.full", reason=str(full))
         except StoreLost as lost:
@@ -139,8 +191,8 @@ class Leases:
     async def _beat(self, worker: Worker) -> None:
         roll = await self._store.beat(worker, self._clock.now(), LEASE)
         self._beaten_at = self._clock.monotonic()
-        if roll.alive != self._alive:
-            self._alive = roll.alive
+        if len(roll.alive) != self._alive:
+            self._alive = len(roll.alive)
             self._adopted.clear()
         mine = {org for org in self._orgs if roll.owners.get(org) == worker.id}
         for org in [org for org, each in self._running.items() if org not in mine or each.task.done()]:
@@ -151,14 +203,14 @@ class Leases:
             mine |= set(await self._store.claim(worker, wanted, self._clock.now(), LEASE))
         for org in sorted(mine - set(self._ending)):
             self._begin(org)
-        share = _share(len(self._orgs), roll.alive)
+        share = _share(len(self._orgs), len(roll.alive))
         for org in sorted(set(self._running) - self._adopted)[share:]:
             self._end(org, worker)
 
     def _wanted(self, roll: Roll, mine: int) -> list[str]:
         """Orgs to take: our share of those that nobody owns, and any that nobody took since the last beat."""
         free = [org for org in self._orgs if org in roll.owners and roll.owners[org] is None]
-        room = max(0, _share(len(self._orgs), roll.alive) - mine)
+        room = max(0, _share(len(self._orgs), len(roll.alive)) - mine)
         adopted = [org for org in free[room:] if org in self._left_over]
         self._adopted.update(adopted)
         self._left_over = set(free[room:]) - self._adopted

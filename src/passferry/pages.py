@@ -6,7 +6,7 @@ page is asked for just before they are done. What a pass has left behind is read
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,10 +21,15 @@ from passferry.domain.paging import (
     MARGIN,
     MOST_AHEAD,
     PAGE,
+    PROOFS_FIRST,
+    PROOFS_LATER,
+    SAMPLE,
     Listed,
     ahead,
     belongs,
+    by_key,
     capacity,
+    in_order,
     keys_of,
     pages_of,
     pays,
@@ -40,8 +45,8 @@ KEPT = 3600.0
 OFF = 600.0
 """Seconds without pages after some could not be read."""
 FAILED = 3
-"""Pages in a row that could not be read, after which the others are not tried."""
-REFUTED = 3
+"""Pages in a row that could not be read or proven, after which the others are not tried."""
+CONFLICTED = 3
 """Writes in a row to users of pages that had changed since, after which pages are no good here."""
 MOST_TRIES = 128
 """Users of pages that are worked on at a time; most of them wait at the gate."""
@@ -49,12 +54,12 @@ MOST_TRIES = 128
 Found = tuple[Change, Listed]
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+@dataclass(eq=False, frozen=True, slots=True)
+class _PageRead:
     """A page that was read."""
 
     start: int
-    keys: Sequence[str]  # of all its users
+    keys: Sequence[int]  # of all its users; hashes, since those of a whole pass are kept
     found: Sequence[Found]
     until: float
 
@@ -69,22 +74,27 @@ class Pages:
         target: Target,
         pacer: Pacer,
         clock: Clock,
+        draw: Callable[[], float],
         wake: Callable[[], None],
         heed: Callable[[Outcome], Awaitable[None]],
     ) -> None:
-        """``wake`` has the owner loop look again; ``heed`` is told what a read came to instead of a user."""
+        """``wake`` has the owner loop look again; ``heed`` is told what a read came to instead of a user.
+
+        ``draw``: numbers in [0, 1), by which passes begin at different pages.
+        """
         self._org, self._store, self._target, self._pacer, self._clock = org, store, target, pacer, clock
-        self._wake, self._heed = wake, heed
+        self._draw, self._wake, self._heed = draw, wake, heed
         self._todo: deque[int] | None = None  # numbers of the first users of pages; None between passes
         self._bulk = self._flooded = self._first = False
-        self._passed: set[str] = set()
-        self._reading: set[asyncio.Task[None]] = set()
-        self._ready: deque[_Read] = deque()
+        self._passed: set[int] = set()
+        self._asked: set[asyncio.Task[None]] = set()
+        self._to_hand_out: deque[_PageRead] = deque()
         self._given: list[Listed] = []
         self._total, self._total_at = 0, float("-inf")
         self._off_until = float("-inf")
-        self._proven = False
-        self._refuted = self._failed = 0
+        self._proven, self._proofs_left = False, 0  # in this pass
+        self._pages_used = self._served = 0  # in this pass
+        self._conflicted = self._failed = self._unproven = 0  # in a row
         self._latency = 0.1
 
     # --- what the owner loop asks ---------------------------------------------------------------
@@ -98,7 +108,7 @@ class Pages:
             busy: changes that are being tried.
         """
         self._sort_out()
-        found = self._take(busy)
+        found = await self._hand_out(busy)
         try:
             await self._plan(due, now, [*busy, *(change for change, _ in found)])
         except BaseException:
@@ -107,7 +117,7 @@ class Pages:
             raise
         return found
 
-    def comes_to(self, change: Change) -> bool:
+    def is_held_for_pass(self, change: Change) -> bool:
         """Whether ``change`` waits for the pass to come to its user, or for those of a page to be done.
 
         What went before them now would let what the page showed grow too old.
@@ -116,13 +126,19 @@ class Pages:
             return False
         if self._todo is None:
             return self._waiting() >= 3
-        return change.user.key not in self._passed
+        return hash(change.user.key) not in self._passed
+
+    def pause(self) -> None:
+        """Nothing is sent for now, and ``look`` not called: what was read would only grow old."""
+        self._sort_out()
+        self._to_hand_out.clear()
+        self._end()
 
     async def close(self) -> None:
         """Give up the pass and what is under way."""
-        for task in self._reading:
+        for task in self._asked:
             task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await asyncio.gather(*self._asked, return_exceptions=True)
 
     # --- planning -------------------------------------------------------------------------------
 
@@ -132,7 +148,7 @@ class Pages:
         self._flooded = people + sum(not change.bulk for change in busy) >= FLOOD
         if self._bulk and people >= FEWEST:
             self._end()
-        if max(self._off_until, self._pacer.blocked_until) > mono or not self._reads_more(len(busy)):
+        if max(self._off_until, self._pacer.blocked_until) > mono or not self._has_room(len(busy)):
             return
         if self._todo is None:
             if max(people, len(due) - people) < FEWEST or self._waiting():
@@ -142,16 +158,30 @@ class Pages:
         left = len(self._todo) if self._todo is not None else pages_of(self._total) if known else 1
         ids = [change.id for change in busy]
         count = await self._store.due_count(self._org, now, left + MOST_AHEAD * PAGE, ids, bulk=self._bulk)
-        if not pays(left, count, self._capacity()):
+        proofs = PROOFS_FIRST + PROOFS_LATER if self._todo is None else 0
+        if not pays(left + proofs, count, self._capacity()):
             self._end()
             return
         if self._todo is None:
-            self._todo, self._first = deque(_starts(left)), not known
-            log.info("pages.begin", org=self._org, pages=left)
-        while self._todo and self._reads_more(len(busy), min(PAGE, max(1, count // max(1, left)))):
+            self._begin(left, known=known)
+        while self._todo and self._has_room(len(busy), min(PAGE, max(1, count // max(1, left)))):
             self._ask(self._todo.popleft())
-        if not self._todo and not self._reading and not self._ready:
+        if not self._todo and not self._asked and not self._to_hand_out:
+            self._judge()
             self._end()
+
+    def _begin(self, pages: int, *, known: bool) -> None:
+        log.info("pages.begin", org=self._org, pages=pages)
+        self._todo, self._first = deque(in_order(pages, self._draw())), not known
+        self._proven, self._proofs_left = False, PROOFS_LATER
+        self._pages_used = self._served = 0
+        self._passed.clear()
+
+    def _judge(self) -> None:
+        """Give pages up where there are more of them than users whom they serve: single reads cost less."""
+        served = self._served + len(self._given)
+        if served < self._pages_used:
+            self._no_good("in.vain", OFF if 2 * served >= self._pages_used else KEPT)
 
     def _rate(self) -> float:
         share = BULK_SHARE if self._bulk and self._flooded else 1.0
@@ -163,9 +193,9 @@ class Pages:
     def _waiting(self) -> int:
         return sum(listed.waits for listed in self._given)
 
-    def _reads_more(self, busy: int, a_page: int = PAGE) -> bool:
+    def _has_room(self, busy: int, a_page: int = PAGE) -> bool:
         """Whether another page should be asked for; ``a_page`` is how many users one is expected to serve."""
-        under_way = len(self._reading) + len(self._ready)
+        under_way = len(self._asked) + len(self._to_hand_out)
         if under_way >= MOST_AHEAD or busy + PAGE * (under_way + 1) > MOST_TRIES:
             return False
         return self._waiting() + a_page * under_way < ahead(self._rate(), self._latency)
@@ -179,17 +209,24 @@ class Pages:
     def _no_good(self, why: str, seconds: float) -> None:
         log.warning("pages.off", org=self._org, code=why)
         self._off_until = self._clock.monotonic() + seconds
+        self._to_hand_out.clear()
         self._end()
+
+    def _reduced(self) -> None:
+        """Pages show less than reads do: nobody is written to by them any more."""
+        for listed in self._given:
+            listed.until = float("-inf")
+        self._no_good("reduced", KEPT)
 
     # --- reading --------------------------------------------------------------------------------
 
     def _ask(self, start: int) -> None:
         task = asyncio.create_task(self._read(start))
-        self._reading.add(task)
+        self._asked.add(task)
         task.add_done_callback(self._was_read)
 
     def _was_read(self, task: "asyncio.Task[None]") -> None:
-        self._reading.discard(task)
+        self._asked.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, GateClosed):
             self._no_good(type(error).__name__, OFF)  # no text: it may quote
@@ -208,7 +245,8 @@ class Pages:
             self._failed, self._latency = 0, page.seconds
             self._total, self._total_at = page.total, mono
             if self._first and self._todo is not None:
-                self._todo.extend(_starts(pages_of(page.total))[1:])
+                others = in_order(pages_of(page.total), self._draw())
+                self._todo.extend(one for one in others if one != start)
                 self._first = False
             await self._serve(start, page, mono - page.seconds + FRESH)
 
@@ -225,58 +263,104 @@ class Pages:
         await self._heed(outcome)
 
     async def _serve(self, start: int, page: Page, until: float) -> None:
-        """Find out who of ``page`` is due, and have it proven once that pages show what reads show."""
-        users = {key: user for user in page.users for key in keys_of(user)}
+        """Find out who of ``page`` is due, and have it proven that pages show what reads show."""
+        users = by_key(page.users, page.others)
         changes = await self._store.due_of(self._org, self._clock.now(), list(users))
         found = [
             (change, Listed(users[change.user.key], until))
             for change in sorted(changes, key=lambda change: change.waiting_since)
-            if change.bulk == self._bulk and belongs(change, users[change.user.key])
+            if self._may_serve(change, users[change.user.key])
         ]
-        if found and not self._proven and not await self._prove(found):
+        if found and not await self._prove(found):
             found = []
-        self._ready.append(_Read(start, tuple(users), found, until))
+        if self._clock.monotonic() >= self._off_until:
+            keys = tuple(hash(key) for user in (*page.users, *page.others) for key in keys_of(user))
+            self._to_hand_out.append(_PageRead(start, keys, found, until))
+
+    def _may_serve(self, change: Change, user: User) -> bool:
+        """A doubt is resolved by a version, for which a page is no evidence: a list may lag behind."""
+        return change.bulk == self._bulk and change.doubt is None and belongs(change, user)
 
     async def _prove(self, found: list[Found]) -> bool:
-        """Read one of them singly, and put it in its place; whether pages may be used."""
-        change, listed = found[0]
-        read = await self._target.read(listed.user.id, self._priority())
-        if not isinstance(read, User):
-            await self._heed(read)
-            return False
-        found[0] = change, Listed(read, listed.until)
-        if read.version != listed.user.version:
-            return False  # it changed meanwhile; the next page may tell
-        self._proven = self._target.alike(listed.user, read)
-        if not self._proven:
-            self._no_good("reduced", KEPT)
-        return self._proven
+        """Read some of them singly, and put them in their places; whether the page may be used.
+
+        Those of whom the page shows most: what is left out of it is found out by who has it.
+        """
+        most = PROOFS_FIRST if not self._proven else min(1, self._proofs_left)
+        if self._proven:
+            self._proofs_left -= most
+        longest = sorted(range(len(found)), key=lambda at: len(found[at][1].user.raw), reverse=True)
+        for at in longest[:most]:
+            change, listed = found[at]
+            read = await self._target.read(listed.user.id, self._priority())
+            if not isinstance(read, User):
+                await self._heed(read)
+                return self._unproved(read.code, OFF)
+            if read.version != listed.user.version:
+                return self._unproved("versions", KEPT)  # it changed meanwhile, or they are never alike
+            if not self._target.alike(listed.user, read):
+                self._reduced()
+                return False
+            found[at] = change, Listed(read, listed.until)
+        self._proven, self._unproven = True, 0
+        return True
+
+    def _unproved(self, why: str, seconds: float) -> bool:
+        self._unproven += 1
+        if self._unproven >= FAILED:
+            self._unproven = 0
+            self._no_good(why, seconds)
+        return False
 
     # --- handing out ----------------------------------------------------------------------------
 
-    def _take(self, busy: Sequence[Change]) -> list[Found]:
-        """What of the pages read can be written in time; a page is read again for the rest of it."""
+    async def _hand_out(self, busy: Sequence[Change]) -> list[Found]:
+        """What of the pages read can be written in time; a page is read again for the rest of it.
+
+        Who is due is asked again: a try that was under way when the page was read may have ended since.
+        """
+        pages = list(self._to_hand_out)
+        keys = [change.user.key for page in pages for change, _ in page.found]
+        changes = await self._store.due_of(self._org, self._clock.now(), keys) if keys else []
+        ids, users = {change.id for change in busy}, {change.user.key for change in busy}
+        due = {change.id: change for change in changes if change.id not in ids}
         taken: list[Found] = []
-        ids, keys = {change.id for change in busy}, {change.user.key for change in busy}
-        while self._ready:
-            page = self._ready.popleft()
-            if self._clock.monotonic() > page.until - MARGIN:
-                self._again(page, ())
-                continue
-            free = [pair for pair in page.found if pair[0].id not in ids and pair[0].user.key not in keys]
-            room = min(self._capacity() - self._waiting(), MOST_TRIES - len(busy) - len(taken))
-            now = free[: max(0, room)]
-            taken += now
-            keys.update(change.user.key for change, _ in now)
-            self._given += [listed for _, listed in now]
-            self._passed.update(page.keys)
-            if len(now) < len(free):
-                self._again(page, free[len(now) :])
+        for page in pages:
+            if not self._to_hand_out:
+                break  # given up meanwhile
+            self._to_hand_out.popleft()
+            room = MOST_TRIES - len(busy) - len(taken)
+            taken += self._hand_out_page(page, due, users, room)
+            if self._pages_used >= SAMPLE:
+                self._judge()
         return taken
 
-    def _again(self, page: _Read, left: Sequence[Found]) -> None:
+    def _hand_out_page(
+        self, page: _PageRead, due: Mapping[str, Change], users: set[str], room: int
+    ) -> list[Found]:
+        """``users`` are those that are worked on; whoever is handed out becomes one of them."""
+        self._pages_used += 1
+        if self._clock.monotonic() > page.until - MARGIN:
+            self._again(page, ())
+            return []
+        free: list[Found] = []
+        for change, listed in page.found:
+            now = due.get(change.id)
+            if now is not None and now.user.key not in users and self._may_serve(now, listed.user):
+                free.append((now, listed))
+        most = max(0, min(self._capacity() - self._waiting(), room))
+        given, left = free[:most], free[most:]
+        users.update(change.user.key for change, _ in given)
+        self._given += [listed for _, listed in given]
+        if self._todo is not None:
+            self._passed.update(page.keys)
+        if left:
+            self._again(page, left)
+        return given
+
+    def _again(self, page: _PageRead, left: Sequence[Found]) -> None:
         """Read ``page`` once more in this pass: for those ``left`` there was no time."""
-        self._passed.difference_update(change.user.key for change, _ in left)
+        self._passed.difference_update(hash(change.user.key) for change, _ in left)
         if self._todo is not None:
             self._todo.appendleft(page.start)
 
@@ -284,14 +368,12 @@ class Pages:
         """Forget those that are done, and learn from what became of them."""
         for listed in self._given:
             if listed.done:
-                self._refuted = self._refuted + 1 if listed.refuted else 0
+                self._served += listed.served
+                self._conflicted = self._conflicted + 1 if listed.conflicted else 0
+        differs = any(listed.differs for listed in self._given)
         self._given = [listed for listed in self._given if not listed.done]
-        if self._refuted >= REFUTED:
-            self._refuted = 0
-            self._proven = False
-            self._no_good("refuted", KEPT)
-
-
-def _starts(pages: int) -> list[int]:
-    """The numbers of the first users of ``pages`` pages."""
-    return [1 + PAGE * number for number in range(pages)]
+        if differs:
+            self._reduced()
+        elif self._conflicted >= CONFLICTED:
+            self._conflicted = 0
+            self._no_good("conflicted", KEPT)

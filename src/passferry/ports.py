@@ -124,8 +124,9 @@ class Page:
     """A part of the list of all users."""
 
     total: int  # users in the list
-    size: int  # in this page, among them such as are not understood or have no version
-    users: Sequence[User]
+    size: int  # in this page, among them such as are not understood
+    users: Sequence[User]  # active, by their own word, and with a version
+    others: Sequence[User]  # who must be read singly
     seconds: float  # from its request to its answer
 
 
@@ -160,6 +161,10 @@ class Target(Protocol):
 
     def alike(self, listed: User, read: User) -> bool:
         """Whether ``listed``, of a page, shows all that a write needs of the same user as it was ``read``."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a write names the version that was read, so that it fails where the user has another."""
 
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
@@ -279,7 +284,10 @@ class DeliveryStore(Protocol):
         """What is due of the references with these keys."""
 
     async def rebase(self, org: str, now: float, by: float) -> int:
-        """The clock went back ``by`` seconds, to ``now``: so do the waits that it measured; how many."""
+        """The clock went back ``by`` seconds, to ``now``: so do times that it told and are to come; how many.
+
+        None where the org is another owner's.
+        """
 
     async def resolve(
         self, change_id: str, resolved_id: str, now: float, barred: MayNotTouch = anybody
@@ -301,7 +309,16 @@ class DeliveryStore(Protocol):
     async def settle(
         self, change: Change, outcome: Outcome, nxt: Next, now: float, verifier: bytes | None = None
     ) -> Change:
-        """Commit what became of a try: state, erasure, verifier, audit, all at once."""
+        """Commit what became of a try: state, erasure, verifier, audit, all at once.
+
+        Without ``verifier``, that of an older password is dropped all the same.
+        """
+
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """The sealed ``verifier`` of a change that was settled without; nothing unless it was delivered last.
+
+        Raises ``StaleSeal``.
+        """
 
     async def expire(self, org: str, now: float) -> int:
         """End changes older than their time to live; how many."""
@@ -335,7 +352,10 @@ class DeliveryStore(Protocol):
         """
 
     async def hold(self, org: str, now: float) -> int:
-        """Park everything that would be sent by itself (after a back-up was restored); how many."""
+        """Park some of what would be sent by itself (after a back-up was restored); how many.
+
+        0: nothing is left. For an owner that sends nothing yet: what was being sent is parked as well.
+        """
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """Make due at once what is pending with an error among ``codes``; how many."""
@@ -353,7 +373,7 @@ class Worker:
 class Roll:
     """Who delivers what. ``owners``: the worker that owns each org; None where nobody alive does."""
 
-    alive: int  # workers, the one that asks among them
+    alive: Mapping[str, str]  # names of workers by id, the one that asks among them
     owners: Mapping[str, str | None]
 
 
@@ -364,7 +384,6 @@ class OrgNews:
     state: OrgState
     due: bool  # a change may be tried
     late: bool  # the time to live of a change ran out
-    owner: str | None
 
 
 class LeaseStore(Protocol):
@@ -554,6 +573,7 @@ class OrgFigures:
     oldest_waiting_since: float | None  # of those pending or delivering
     paused: str | None
     head_seq: int
+    blocked_until: float = 0.0  # told by Retry-After
 
 
 class FiguresStore(Protocol):
@@ -614,7 +634,3 @@ class Pace:
 
 class NotNow(Exception):
     """The change is in a state in which operators cannot retry or cancel it; the state is its argument."""
-
-
-Announce = Callable[[Change], None]
-"""Told of every change whose state was committed, so that waiting callers can be answered."""

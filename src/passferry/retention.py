@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from passferry.domain.accepting import KEYS_KEPT
 from passferry.ports import Clock, RetentionStore
 
 CHANGES_KEPT = 30 * 86400.0
 """Seconds for which a change is kept after it ended."""
-KEYS_KEPT = 86400.0
-"""Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
 ACCESS_KEPT = 400 * 86400.0
 """Seconds for which a revoked access key is listed; the audit trail names it as well."""
 BATCH = 500

@@ -19,7 +19,7 @@ from passferry.adapters.database import Database, add_orgs, insert_new, prepare
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
-from passferry.adapters.sqlite import SqliteDatabase
+from passferry.adapters.sqlite import SqliteDatabase, failure
 from passferry.adapters.store_accept import SqlAcceptStore
 from passferry.adapters.store_audit import SqlAuditStore
 from passferry.adapters.store_deliver import SqlDeliveryStore
@@ -28,7 +28,17 @@ from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import Settings
-from passferry.ports import AuditStore, Clock, Hasher, KeyHolder, LookupStore, Sealer, Worker
+from passferry.ports import (
+    AuditStore,
+    Clock,
+    FiguresStore,
+    Hasher,
+    KeyHolder,
+    LookupStore,
+    Sealer,
+    StoreFull,
+    Worker,
+)
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"
@@ -115,35 +125,53 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
             f"there is no database at {path}", "start `passferry serve` once, or set PASSFERRY_STATE_DIR"
         )
     sealer = _sealer(settings.key_file, path, now)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
-    database = SqliteDatabase(path, audit_key(sealer))
-    _check(database, sealer, settings)
-    return Stores.over(database, sealer, SystemClock())
+    problem: StateError
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
+        database = SqliteDatabase(path, audit_key(sealer))
+        _check(database, sealer, settings)
+    except OSError as error:
+        problem = _not_ours(path, error)
+    except DBAPIError as error:
+        found = failure(error, committing=False)
+        if isinstance(found, StoreFull):
+            problem = NotReachable(f"{path}: {found}", "try again")
+        else:
+            problem = StateError(
+                f"{path} cannot be used: {error.orig}",
+                "check its folder and its disk, or restore its back-up",
+            )
+    else:
+        return Stores.over(database, sealer, SystemClock())
+    raise problem
+
+
+def _not_ours(path: Path, error: OSError) -> StateError:
+    """What to say when the file system does not let us at ``path``."""
+    what = f"user id {os.geteuid()} cannot use {path}: {error.strerror}"
+    return StateError(
+        what, "run as the user who runs `serve`, on a disk that can be written; or set PASSFERRY_STATE_DIR"
+    )
 
 
 def _open_postgres(url: str, settings: Settings) -> Stores:
     """As ``open_stores``. A key ring is never made: machines that each make their own could not share it."""
     sealer = open_ring(settings, missing="`passferry keys create` makes it, once; copy it to every machine")
-    from passferry.adapters.postgres import (  # late: SQLite needs none
-        DatabaseClock,
-        PostgresDatabase,
-        failure,
-        hint,
-    )
+    from passferry.adapters import postgres  # late: SQLite needs none
 
-    database = PostgresDatabase(url, audit_key(sealer))
-    clock = DatabaseClock()
+    database = postgres.PostgresDatabase(url, audit_key(sealer))
+    clock = postgres.DatabaseClock()
     problem: StateError | None = None
     try:
         with database.engine.connect() as connection:
             clock.read(connection)
         _check(database, sealer, settings)
     except DBAPIError as error:
-        found = failure(error)
+        found = postgres.failure(error)
         database.close()
-        problem = (
-            _unusable(error) if found is None else NotReachable(f"{_URL}: {found}", hint(str(error.orig)))
-        )
+        problem = _unusable(error)
+        if found is not None:
+            problem = NotReachable(f"{_URL}: {found}", postgres.hint(str(error.orig)))
         if problem is None:
             raise
     if problem is not None:
@@ -189,14 +217,23 @@ def _check(database: Database, sealer: Sealer, settings: Settings) -> None:
 
 def check_state_dir(path: Path, *, create: bool) -> None:
     """Refuse a state directory that is missing, another user's, or open to others. Raises ``StateError``."""
-    if create:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.is_dir():
+    try:
+        if create:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat() if path.is_dir() else None
+    except OSError as error:
+        problem = _not_ours(path, error)
+    else:
+        return _check_mode(path, found)
+    raise problem
+
+
+def _check_mode(path: Path, found: os.stat_result | None) -> None:
+    if found is None:
         raise StateError(
             f"there is no state directory at {path}",
             "start `passferry serve` once, or set PASSFERRY_STATE_DIR",
         )
-    found = path.stat()
     if found.st_uid != os.geteuid():
         raise StateError(
             f"the state directory {path} belongs to user id {found.st_uid}, not to {os.geteuid()} who asks",
@@ -251,6 +288,8 @@ def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
             )
         add_orgs(connection, orgs)
+    # Outside the transaction, in which nobody else could accept on SQLite: it looks at every user.
+    with database.reader.connect() as connection:
         needed = needed_keys(connection)
     missing = sorted(key for key in needed if not sealer.knows(key))
     if missing:
@@ -274,6 +313,7 @@ class Desk:
     keep: SqlKeepStore
     keys: KeyHolder
     audit: AuditStore
+    figures: FiguresStore
 
 
 @contextmanager
@@ -294,6 +334,7 @@ def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
             stores.keep,
             KeyFile(settings.key_file, clock.now),
             stores.audit,
+            stores.figures,
         )
     finally:
         hasher.close()

@@ -28,6 +28,7 @@ def test_what_happened_is_counted() -> None:
     meter.applied("default", 40.0)
     meter.expired("default", 3)
     meter.token_failed("default", "refused")
+    meter.answered("/sync/password", 503)
     after = samples(meter.expose({}, 0))
     moved: dict[tuple[str, ...], float] = {
         key: after[key] - before.get(key, 0.0) for key in after if key[0].startswith("passferry_")
@@ -42,6 +43,7 @@ def test_what_happened_is_counted() -> None:
         ("passferry_delivery_seconds_sum",): 40,
         ("passferry_expired_total", "default"): 3,
         ("passferry_token_failures_total", "refused", "default"): 1,
+        ("passferry_http_answers_total", "/sync/password", "503"): 1,
     }
     for edge in ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "10.0", "+Inf"):
         expected["passferry_accept_seconds_bucket", edge] = 1

@@ -112,6 +112,11 @@ class ShakyDatabase(Database):
         """See the protocol."""
         return self._inner.engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._inner.reader
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol; while it is away, some of what fails was committed all the same."""
         await self._machine.step()

@@ -1,6 +1,7 @@
 """Backlogs in virtual time: what a change costs, how much of the quota is used, what pages must not do."""
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -13,21 +14,23 @@ from campaign.virtual_time import EPOCH, run
 from campaign.world import Plan, World, world
 from passferry.domain.change import State
 from passferry.domain.outcome import Kind, Outcome
-from passferry.domain.paging import FRESH
+from passferry.domain.paging import FRESH, MOST_AHEAD, SAMPLE
 from passferry.domain.password import Password
 from passferry.domain.scim import User
+from passferry.pages import FAILED
 from passferry.ports import Page
+from passferry.simulator.directory import GENESYS
 from simulator.caller import Caller
 
 THREE_QUARTERS = Backlog(users=400, due=300)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_in_bulk_a_change_costs_at_most_1_06_requests(mode: str) -> None:
-    """Three users of four are due: one page serves its users, by a write each, without one 429."""
+def test_in_bulk_a_change_costs_a_write_and_its_part_of_a_page(mode: str) -> None:
+    """Three users of four are due: 16 pages serve them, by a write each, without one 429; and four proofs."""
     it = run(drain(replace(THREE_QUARTERS, mode=mode)))
     assert it.applied == it.changes == 300
-    assert it.each <= 1.06
+    assert it.requests <= 300 + 16 + 4 + 1
     assert it.throttled == 0
 
 
@@ -35,7 +38,7 @@ def test_a_name_of_a_page_saves_its_look_up() -> None:
     """References by userName cost no more than those by id."""
     it = run(drain(replace(THREE_QUARTERS, by_id=None)))
     assert it.applied == 300
-    assert it.each <= 1.06
+    assert it.requests <= 300 + 16 + 4 + 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_the_quota_decides_how_much_of_a_page_is_used(rate: int) -> None:
     it = run(drain(Backlog(users=200, due=150, rate=rate)))
     assert it.applied == 150
     assert it.throttled == 0
-    assert it.listed <= 1 if rate == 12 else it.each <= (1.25 if rate == 60 else 1.07)
+    assert it.listed <= 1 if rate == 12 else it.each <= (1.3 if rate == 60 else 1.1)
 
 
 async def _started(it: World, due: int, **how: Any) -> None:
@@ -143,7 +146,106 @@ def test_a_page_that_shows_less_than_a_read_feeds_no_put() -> None:
     assert listed == 8
 
 
+async def _some_without_skills() -> tuple[list[str], int]:
+    plan = _plan(switches={"list_users": "without-skills"}, verifier=False)
+    async with world(plan) as it:
+        for number, (user_id, name) in enumerate(it.users):
+            kept = json.loads(it.before[name])[GENESYS]["externalIds"]
+            few = {GENESYS: {"externalIds": kept}}
+            it.simulator.edit(user_id, few if number % 12 else {"title": "Agent of many skills" * 20})
+            it.before[name] = it.simulator.profile_text(name).decode()
+        await _started(it, 200, by_id=True)
+        return await it.broken_promises(), _listed(it)
+
+
+def _listed(it: World) -> int:
+    return sum(entry.path.endswith("/users") for entry in it.simulator.journal())
+
+
+def test_a_user_whom_the_list_happens_to_show_whole_proves_nothing() -> None:
+    """Few have skills, which the list leaves out; they are found by what else they have, and lose nothing."""
+    broken, listed = run(_some_without_skills())
+    assert broken == []
+    assert listed == 1
+
+
+def _unlike(what: str, page: Page) -> Page:
+    """A page of a list of which pages can serve nobody."""
+    if what == "no versions":
+        return replace(page, users=[], others=page.users)
+    if what == "other users":
+        return replace(page, users=[], others=[])
+    return replace(page, users=[replace(user, version=f"{user.version}-gzip") for user in page.users])
+
+
+async def _in_vain(what: str) -> tuple[set[State], int, int]:
+    async with world(_plan(users=300, directory=700, switches={"latency": 0.06})) as it:
+        target = it.gateway.deliveries["default"]._t.target
+        page = target.page
+
+        async def unlike(start: int, priority: int) -> Any:
+            got = await page(start, priority)
+            assert isinstance(got, Page)
+            return _unlike(what, got)
+
+        target.page = unlike  # type: ignore[method-assign]
+        await _started(it, 300, by_id=True)
+        changes = await it.settle(2.0)
+        return {change.state for change in changes}, _listed(it), _api_requests(it)
+
+
+@pytest.mark.parametrize(
+    ("what", "pages"), [("no versions", SAMPLE), ("other users", SAMPLE), ("other versions", FAILED)]
+)
+def test_pages_that_serve_nobody_are_given_up(what: str, pages: int) -> None:
+    """However many are due: ten pages in vain, or three proofs, and everybody is read singly."""
+    states, listed, requests = run(_in_vain(what))
+    assert states == {State.APPLIED}
+    assert listed <= pages + MOST_AHEAD
+    assert requests <= 2 * 300 + listed + FAILED
+
+
+async def _lagging() -> list[int]:
+    async with world(_plan(users=60, directory=80, verifier=True, switches={"password_history": 0})) as it:
+        await _started(it, 60, by_id=True)
+        await it.settle(1.0)
+        target = it.gateway.deliveries["default"]._t.target
+        pages = {start: await target.page(start, 1) for start in (1, 26, 51, 76)}
+
+        async def lagging(start: int, priority: int) -> Any:
+            return pages[start]
+
+        target.page = lagging  # type: ignore[method-assign]
+        for user_id, _ in it.users[:60:2]:
+            it.simulator.touch(user_id)  # somebody set another password, say
+        await _started(it, 60, by_id=True)
+        await it.settle(1.0)
+        return [len(it.simulator.writes(user_id)) for user_id, _ in it.users[:60]]
+
+
+def test_a_list_that_lags_behind_does_not_settle_a_repeat() -> None:
+    """A repeat is done without a write only where a single read shows the user as it was left."""
+    assert run(_lagging()) == [2, 1] * 30
+
+
+async def _lost_while_listed(mode: str) -> list[str | None]:
+    async with world(_plan(write=mode, switches={"latency": 0.06})) as it:
+        await _started(it, 200, by_id=True)
+        await asyncio.sleep(6.0)
+        it.simulator.next("lost_answer", method="PUT" if mode == "scim-put" else "POST")
+        await asyncio.sleep(20.0)
+        changes = await it.stores.lookup.changes(limit=1000)
+        return [change.doubt.version for change in changes if change.doubt is not None]
+
+
+def test_without_if_match_a_pages_version_is_no_evidence() -> None:
+    """It may have been an older one; a PUT would have been refused then."""
+    assert run(_lost_while_listed("native")) == [None]
+    assert [version is None for version in run(_lost_while_listed("scim-put"))] == [False]
+
+
 async def _profiles(switches: dict[str, Any], faults: dict[str, float], mode: str) -> list[str]:
+    """``native`` has no proof after an answer to a write by a page was lost."""
     plan = _plan(write=mode, switches=switches, faults=faults, crashes=1)
     async with world(plan) as it:
         await _started(it, 200)
@@ -152,7 +254,7 @@ async def _profiles(switches: dict[str, Any], faults: dict[str, float], mode: st
         await asyncio.sleep(5.0)
         for number, user in enumerate(it.users[:30]):
             await it.push(user, f"N3wer-Passw0rd!{number}")
-        return await it.broken_promises()
+        return await it.broken_promises(no_proof=mode == "native")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -217,16 +319,14 @@ async def _conflicting() -> tuple[list[str], int]:
 
         target.page = stale  # type: ignore[method-assign]
         await _started(it, 200, by_id=True)
-        return await it.broken_promises(), sum(
-            entry.path.endswith("/users") for entry in it.simulator.journal()
-        )
+        return await it.broken_promises(), _listed(it)
 
 
 def test_a_list_that_lags_behind_is_given_up() -> None:
     """Three writes in a row meet a newer version: from then on everybody is read singly."""
     broken, listed = run(_conflicting())
     assert broken == []
-    assert listed <= 4
+    assert listed <= 6
 
 
 async def _people_flood(share: float) -> tuple[list[float], float]:
@@ -314,9 +414,9 @@ def test_a_limit_that_changes_while_running_is_followed(first: int, then: int) -
 
 async def _below(headers: str) -> tuple[int, int]:
     switches = {"scim_rate": 60, "latency": 0.06, "rate_headers": headers}
-    async with world(_plan(users=200, directory=20_000, switches=switches)) as it:
-        await _started(it, 200, by_id=True)
-        await asyncio.sleep(130.0)
+    async with world(_plan(users=300, directory=20_000, switches=switches)) as it:
+        await _started(it, 300, by_id=True)
+        await asyncio.sleep(330.0)
         refused, began = it.simulator.stats()["rateLimited"], _requests(it)
         await asyncio.sleep(180.0)
         assert it.simulator.stats()["rateLimited"] == refused
@@ -325,9 +425,9 @@ async def _below(headers: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("headers", ["not-on-429", "always", "never"])
 def test_a_limit_of_scim_alone_below_the_stated_one_is_learnt(headers: str) -> None:
-    """Its first 429 comes while the headers show room; the hour after, none comes, and it is used."""
+    """Its first 429 comes while the headers show room; from the second time on none comes, and it is used."""
     refused, sent = run(_below(headers))
-    assert 1 <= refused <= 4
+    assert 1 <= refused <= 8
     assert sent >= 0.93 * 3 * 60
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from passferry import state
+from passferry.adapters.store_audit import SqlAuditStore
 from passferry.config import Settings, load_settings
 from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
+from passferry.ports import StoreAway, TrailMoved
 
 Cli = Callable[..., Any]
 LONG_AGO = 1_500_000_000.0
@@ -171,3 +173,51 @@ def test_of_several_orgs_each_has_its_chain(
     assert cli("audit", "verify", "--file", "trail.jsonl", "--org", "second", *head).code == 0
     done = documents(cli("audit", "prune", "trail.jsonl", "--org", "second", "--json"))
     assert [(each["org"], each["pruned"]) for each in done] == [("second", 2)]
+
+
+def test_an_export_that_holds_nothing_is_not_taken_for_a_sound_one(
+    cli: Cli, store: Settings, clean: Path
+) -> None:
+    """1 when a head says that there was more, 2 when the org that was asked for is not in it."""
+    (told,) = documents(cli("audit", "export", "trail.jsonl", "--json"))
+    sound = ("audit", "verify", "--file", "trail.jsonl", "--org", "default")
+    assert cli(*sound, "--head", told["head"]).code == 0
+    (clean / "trail.jsonl").write_text("")
+    assert cli("audit", "verify", "--file", "trail.jsonl", "--head", told["head"]).code == 1
+    assert cli(*sound, "--head", told["head"]).code == 1
+    assert cli(*sound).code == 2
+
+
+@pytest.mark.parametrize("command", [("audit", "verify"), ("changes", "list")])
+def test_an_org_that_there_is_not_is_no_empty_answer(
+    cli: Cli, store: Settings, clean: Path, command: tuple[str, ...]
+) -> None:
+    """2, and the orgs that there are."""
+    cli("audit", "export", "trail.jsonl")
+    files = ("--file", "trail.jsonl") if command[0] == "audit" else ()
+    for more in ((), files):
+        done = cli(*command, *more, "--org", "typo")
+        assert (done.code, "typo" in done.err, "default" in done.err) == (2, True, True)
+
+
+@pytest.mark.parametrize(("error", "code"), [(StoreAway(), 3), (TrailMoved("default"), 1)])
+def test_pruning_that_is_cut_short_says_what_is_deleted_already(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    """Run again, it goes on."""
+    cli("audit", "export", "trail.jsonl")
+    monkeypatch.setattr("passferry.trail.prune.BATCH", 3)
+    original, calls = SqlAuditStore.prune, list[int]()
+
+    async def second_fails(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return await original(*arguments)
+
+    monkeypatch.setattr(SqlAuditStore, "prune", second_fails)
+    done = cli("audit", "prune", "trail.jsonl")
+    assert (done.code, "3 records were deleted" in done.err, "run it again" in done.err) == (code, True, True)
+    assert "nothing was" not in done.err
+    calls += [1, 1]
+    assert documents(cli("audit", "prune", "trail.jsonl", "--json"))[0]["pruned"] == RECORDS - 3

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from certificates import DAY, Authority
 from passferry import state
 from passferry.adapters.key_file import KeyFile
 from passferry.config import load_settings
@@ -433,3 +434,20 @@ def test_keys_and_places_that_others_may_use_fail_with_2(doctor: Any, made: Path
         code, found = doctor(url)
         assert (code, found["key file"]["level"]) == (2, "fail")
         assert "back-up" in found["key file"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "code"), [(22.0, "ok", 0), (20.0, "warn", 0), (-1.0, "fail", 2), (None, None, 0)]
+)
+def test_the_end_of_our_own_certificate_is_foreseen(
+    doctor: Callable[..., Any], tmp_path: Path, days: float | None, level: str | None, code: int
+) -> None:
+    """Three weeks before it is a warning, afterwards a failure; without TLS there is nothing to say."""
+    files = {}
+    if days is not None:
+        cert, key = Authority(tmp_path / "tls").issue("gateway", valid=days * DAY)
+        files = {"PASSFERRY_TLS_CERT": str(cert), "PASSFERRY_TLS_KEY": str(key)}
+    with simulated() as (_, url):
+        ended, found = doctor(url, **files)
+    assert found.get("certificate", {}).get("level") == level
+    assert ended == code

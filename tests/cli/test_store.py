@@ -19,7 +19,7 @@ from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Kind, Limits, Outcome, decide
 from passferry.domain.password import Password
-from passferry.ports import Binding, StoreFull
+from passferry.ports import Binding, StoreFull, StoreLost
 
 Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"
@@ -114,7 +114,7 @@ def test_the_queue_is_a_table_newest_first(cli: Cli, store: Settings) -> None:
         (["--state", "applied"], ["three"]),
         (["--state", "pending,applied", "--limit", "2"], ["three", "two"]),
         (["--since", "2027-01-15T08:00:01Z"], ["three", "two"]),
-        (["--org", "other"], []),
+        (["--org", "default", "--limit", "1"], ["three"]),
     ],
 )
 def test_a_help_desk_can_ask(cli: Cli, store: Settings, arguments: list[str], found: list[str]) -> None:
@@ -191,6 +191,19 @@ def test_orgs_are_listed_paused_and_resumed(cli: Cli, store: Settings) -> None:
         ).fetchall()
     assert [kind for kind, _ in acts] == ["paused", "resumed"]
     assert all(actor.startswith("operator:") for _, actor in acts)
+
+
+def test_the_list_of_orgs_counts_changes_without_reading_them(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are live, the figure is exact and no sealed password is read."""
+
+    def read(*arguments: object) -> None:
+        raise AssertionError("a change was read")
+
+    monkeypatch.setattr("passferry.adapters.store_lookup.change_of", read)
+    (listed,) = json.loads(cli("orgs", "list", "--json").out)["orgs"]
+    assert listed["live"] == 2
 
 
 def test_an_unknown_org_is_2(cli: Cli, store: Settings) -> None:
@@ -450,13 +463,13 @@ def test_state_that_may_not_be_entered_is_2(
     """A directory above it that is closed to this user is said, without a traceback."""
 
     def closed(*arguments: object, **named: object) -> None:
-        raise PermissionError(13, "Permission denied", "/closed/state")
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(state, "open_stores", closed)
+    monkeypatch.setattr(Path, "is_dir", closed)
     done = cli("access", "list")
     assert done.code == 2
-    assert "may not use /closed/state" in done.err
-    assert "hint: run the command as the user who runs `serve`" in done.err
+    assert f"cannot use {store.state_dir}: Permission denied" in done.err
+    assert "hint: run as the user who runs `serve`" in done.err
 
 
 def test_a_full_disk_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,6 +482,18 @@ def test_a_full_disk_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyP
     done = cli("access", "add", "hr")
     assert done.code == 3
     assert done.err == "passferry: the disk is full: nothing was changed\nhint: make room, then try again\n"
+
+
+def test_a_lost_commit_is_3(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whether anything was changed, and that is said."""
+
+    async def lost(*arguments: object) -> None:
+        raise StoreLost("a commit failed")
+
+    monkeypatch.setattr(SqlAccessStore, "add_key", lost)
+    done = cli("access", "add", "hr")
+    assert done.code == 3
+    assert "whether anything was changed is not known\nhint: look" in done.err
 
 
 def test_all_mistakes_in_the_configuration_come_at_once(cli: Cli, clean: Path) -> None:

@@ -333,6 +333,29 @@ def test_two_orgs_of_one_host_and_client_are_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
+    ("plain", "odd"),
+    [
+        ("https://target.example/scim", "https://TARGET.example:443/scim/"),
+        ("http://127.0.0.1/scim", "http://127.0.0.1:80/scim"),
+        ("http://[::1]/scim", "http://[::1]:80/scim"),
+    ],
+)
+def test_the_port_that_the_scheme_means_anyway_makes_no_other_host(plain: str, odd: str) -> None:
+    """Of a SCIM target as of a Genesys Cloud org; any other port does."""
+
+    def text(scim: str) -> str:
+        same = f'target = "scim"\ntoken = "{SECRET}"\n'
+        return f'[orgs.a]\nbase_url = "{plain}"\n{same}[orgs.b]\nbase_url = "{scim}"\n{same}'
+
+    assert "have the same host" in wrong(HOME, written(text(odd)))
+    other = odd.replace(":443", ":444").replace(":80/", ":81/")
+    assert len(load(HOME, written(text(other))).orgs) == 2
+    hosts = {"GENESYS_API_URL": "https://api.example:443", "GENESYS_LOGIN_URL": "https://login.example:8443"}
+    org = default(load(ONE_ORG | hosts))
+    assert (org.api_url, org.login_url) == ("https://api.example", "https://login.example:8443")
+
+
+@pytest.mark.parametrize(
     "text",
     [f'client_secret = "{SECRET}', f"{SECRET}", f'x = "{SECRET}" y', "[" * 2_000, "orgs = 1", "orgs.a = 1"],
 )

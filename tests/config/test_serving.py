@@ -80,12 +80,33 @@ def test_who_does_not_serve_is_not_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("10.0.0.1/8", "no network"), ("proxy", "no network"), ("0.0.0.0/0", "every"), ("::/0", "every")],
+    [
+        ("10.0.0.1/8", "bits of a host"),
+        ("fd00::1/8", "bits of a host"),
+        ("proxy", "no network"),
+        ("0.0.0.0/0", "every"),
+        ("::/0", "every"),
+    ],
 )
 def test_a_proxy_is_an_address_or_a_network_and_not_everybody(given: str, said: str) -> None:
     """Whoever is listed is believed."""
     (what,) = problems({"PASSFERRY_BEHIND_PROXY": given})
     assert said in what
+
+
+def test_an_address_with_the_length_of_its_network_is_told_apart() -> None:
+    """The hint has both that may have been meant."""
+    with pytest.raises(ConfigError) as caught:
+        served({}, behind_proxy=["10.0.0.7/24"])
+    (problem,) = caught.value.problems
+    assert "10.0.0.0/24 for the whole network, or 10.0.0.7 for" in problem.hint
+
+
+def test_networks_are_parted_by_commas_wherever_they_are_given() -> None:
+    """In the environment as in each use of the option."""
+    expected = (ip_network("10.0.0.7"), ip_network("10.0.0.8"), ip_network("192.0.2.0/24"))
+    assert served({"PASSFERRY_BEHIND_PROXY": "10.0.0.7, 10.0.0.8,192.0.2.0/24"}).behind_proxy == expected
+    assert served({}, behind_proxy=["10.0.0.7,10.0.0.8", "192.0.2.0/24"]).behind_proxy == expected
 
 
 def test_tls_and_a_proxy_in_front_exclude_each_other(tmp_path: Path) -> None:

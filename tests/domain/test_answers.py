@@ -1,6 +1,7 @@
 """Every answer a target may give is put into the right outcome, and nothing foreign comes along."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,17 @@ def test_a_minimum_age_names_the_time_from_which_on_it_works(body: dict[str, Any
     """The documented text gives the second, whatever code it comes with."""
     outcome = classify_write(answer(400, body), PASSWORD)
     assert (outcome.kind, outcome.not_before) == (Kind.NOT_NOW, http_date(NOON))
+
+
+@pytest.mark.parametrize("wrong", [-86400.0, -60.0, -1.0, 0.0, 1.0, 9.0, 60.0, 86400.0])
+def test_the_time_of_a_minimum_age_is_told_by_our_clock(wrong: float) -> None:
+    """The target's clock named it; its ``Date`` tells by how much ours differs. An answer may take 10 s."""
+    body = error_body(None, "password cannot be changed until 2026-11-24T13:00:00Z")
+    given_answer = replace(answer(400, body, date=NOON), seconds=10.0)
+    noon = http_date(NOON) or 0.0
+    outcome = classify_write(given_answer, PASSWORD, noon + wrong)
+    shift = wrong if abs(wrong) >= 60.0 else 0.0
+    assert outcome.not_before == noon + 3600.0 + shift
 
 
 def test_an_impossible_time_is_no_time() -> None:

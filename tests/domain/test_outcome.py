@@ -205,6 +205,16 @@ def test_too_young_proves_nothing_without_doubt_or_known_minimum_age() -> None:
     assert after(untimed, IN_DOUBT, Limits(minimum_age=7200.0)).at == NOW + LIMITS.look_again
 
 
+def test_a_clock_that_is_ahead_does_not_try_a_young_password_every_second() -> None:
+    """By our clock it is old enough and the target says no: the waits grow, and end in no thousand tries."""
+    done = [after(young(NOW - 60, 0), replace(CHANGE, attempts=tries)) for tries in range(30)]
+    assert {nxt.state for nxt in done} == {State.PENDING}
+    assert done[-1].at is not None
+    assert done[-1].at - NOW >= LIMITS.longest_backoff / 2
+    future = after(young(NOW, 60))
+    assert future.at == NOW + 62
+
+
 def test_too_young_beyond_the_time_to_live_is_refused() -> None:
     """Who cannot change the password in time is told so at once; one second earlier it waits."""
     last = Outcome(Kind.NOT_NOW, "password.too.young", not_before=CHANGE.expires_at - 3)

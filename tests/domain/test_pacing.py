@@ -293,7 +293,8 @@ def test_what_was_sent_before_a_restart_counts_when_it_was_sent() -> None:
 
 def test_an_operator_can_end_a_wait() -> None:
     """Resuming an org forgets the wait that was told."""
-    pacer = Pacer(300, 0.0, blocked_until=500.0)
+    pacer = Pacer(300, 0.0)
+    pacer.block(500.0)
     assert pacer.ready_at(0.0) == 500.0
     pacer.unblock()
     assert pacer.ready_at(0.0) <= 0.0
@@ -336,20 +337,45 @@ def test_alone_nobody_is_left_a_share(seed: int, allowed: int, phase: float | No
     assert network.pacer.spacing(300.0) == network.pacer.window / allowed
 
 
-def test_a_limit_below_the_stated_one_is_learnt() -> None:
-    """A 429 while most of what is stated is left: as much as was let in is the limit, for an hour."""
-    pacer, now = Pacer(300, 0.0), 0.0
+def _refused_at_60(pacer: Pacer, began: float) -> float:
+    """When a 429 comes after 60 requests of a window of 300, whose first answer came at ``began``."""
+    now = began
     for number in range(60):
         now = max(now, pacer.ready_at(now))
         pacer.sent(now)
-        pacer.stated(now, number + 1, 300, 60.0 - now, 0)
+        pacer.stated(now, number + 1, 300, 60.0 - (now - began), 0)
     pacer.sent(now)
     pacer.refused(now)
     pacer.throttled(now, 30.0)
-    assert pacer.limit == 60
-    pacer.stated(now + 31.0, 62, 300, 18.0, 0)
-    assert pacer.limit == 60
-    assert pacer.ready_at(now + 3601.0) <= now + 3601.0
+    return now
+
+
+def test_a_limit_below_the_stated_one_is_learnt() -> None:
+    """A 429 while most of what is stated is left: as much as was let in is the limit, longer each time."""
+    pacer, began = Pacer(300, 0.0), 0.0
+    for believed in (180.0, 900.0, 3600.0, 3600.0):
+        now = _refused_at_60(pacer, began)
+        assert pacer.limit == 60
+        pacer.stated(now + 31.0, 62, 300, 18.0, 0)
+        pacer.ready_at(now + believed - 1.0)
+        assert pacer.limit == 60
+        pacer.ready_at(now + believed)
+        assert pacer.limit == 300
+        began = now + believed
+    _refused_at_60(pacer, began + 7300.0)
+    pacer.ready_at(began + 7300.0 + 60.0 + 180.0)
+    assert pacer.limit == 300
+
+
+def test_a_429_while_others_spend_teaches_nothing_of_a_stated_limit() -> None:
+    """A neighbour's burst between two answers uses the window up: our own share was not the reason."""
+    pacer, now = Pacer(300, 0.0), 0.0
+    for number in range(30):
+        now += 1.0
+        pacer.sent(now)
+        pacer.stated(now, 3 * (number + 1), 300, 60.0 - now, 0)
+    pacer.refused(now)
+    pacer.throttled(now, 30.0)
     assert pacer.limit == 300
 
 

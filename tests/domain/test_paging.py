@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passferry.domain.change import Change, Reference, State
-from passferry.domain.paging import FRESH, PAGE, ahead, belongs, capacity, keys_of, pages_of, pays
+from passferry.domain.paging import (
+    FRESH,
+    PAGE,
+    ahead,
+    belongs,
+    by_key,
+    capacity,
+    in_order,
+    keys_of,
+    pages_of,
+    pays,
+)
 from passferry.domain.scim import User
 
 ID = "0a1b2c3d-0000-4000-8000-0123456789ab"
@@ -63,7 +74,8 @@ def test_the_next_page_is_asked_for_before_the_quota_would_lie_idle(rate: float,
         (change("id", ID), True),
         (change("id", ID.upper()), True),
         (change("id", "0a1b2c3d"), False),
-        (change("userName", "jane@example.com"), True),
+        (change("userName", "Jane@Example.com"), True),
+        (change("userName", "jane@example.com"), False),
         (change("userName", "JANE@example.COM", ID), True),
         (change("userName", "jane@example.com", "another"), False),
         (change("userName", "jane@example.org"), False),
@@ -71,7 +83,7 @@ def test_the_next_page_is_asked_for_before_the_quota_would_lie_idle(rate: float,
     ],
 )
 def test_a_user_of_a_page_is_who_the_reference_means(reference: Change, mine: bool) -> None:
-    """Ids and names are compared without case; an id that was found before must be the same."""
+    """Ids are compared without case. A name that was not looked up must be written alike."""
     assert belongs(reference, JANE) is mine
 
 
@@ -79,7 +91,28 @@ def test_an_inactive_user_is_not_taken_for_a_name() -> None:
     """Somebody else may have the name by now; that is looked up. An id stays somebody's."""
     gone = User(ID, "jane@example.com", False, "7", "{}")
     assert not belongs(change("userName", "jane@example.com"), gone)
+    assert not belongs(change("userName", "jane@example.com", ID), gone)
     assert belongs(change("id", ID), gone)
+
+
+def test_a_name_that_two_of_a_page_share_is_taken_for_neither() -> None:
+    """Case folded, and whether or not the other one could be written to; each still has its id."""
+    one, other = (
+        User("1", "strasse@example.com", True, "7", "{}"),
+        User("2", "Straße@example.com", False, None, "{}"),
+    )
+    assert set(by_key([one], [other])) == {"i:1"}
+    assert set(by_key([one, JANE], [])) == {"i:1", "n:strasse@example.com", *keys_of(JANE)}
+
+
+@given(st.integers(0, 400), st.floats(0, 1, exclude_max=True))
+def test_a_pass_reads_every_page_once_and_any_ten_of_them_tell_of_the_whole(pages: int, draw: float) -> None:
+    """Of pages that follow each other in a pass, no quarter of the list has none."""
+    order = in_order(pages, draw)
+    assert sorted(order) == [1 + PAGE * page for page in range(pages)]
+    for at in range(max(0, pages - 10)):
+        quarters = {(first - 1) // PAGE * 4 // pages for first in order[at : at + 10]}
+        assert quarters == {0, 1, 2, 3}
 
 
 def test_changes_of_a_page_are_found_by_the_keys_of_their_references() -> None:

@@ -34,6 +34,6 @@ def test_every_figure_and_outcome_is_in_the_reference() -> None:
 
 def test_every_route_is_in_the_reference() -> None:
     """Each path of the application is named with its method."""
-    routes = re.findall(r'_route\("([A-Z]+)", "([^"]+)"', Path(http.__file__).read_text())
+    routes = re.findall(r'\broute\("([A-Z]+)", "([^"]+)"', Path(http.__file__).read_text())
     assert len(routes) > 10
     assert [route for route in routes if f"`{' '.join(route)}" not in DOCS] == []

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from http_fakes import World
+from passferry.ports import StoreAway
 
 
 def test_figures_are_text_for_prometheus() -> None:
@@ -37,6 +38,30 @@ def test_a_key_of_some_orgs_asks_for_theirs() -> None:
     for key in (world.emea_operator, world.both_operator, world.metrics):
         world.call("GET", "/metrics", key=key)
     assert world.scrapes == [("emea",), ("emea", "default"), ()]
+
+
+def test_each_answer_is_counted_once_by_its_route_and_status() -> None:
+    """Refusals before any route, of callers nobody knows, and defects, too; no label comes from outside."""
+    world = World()
+    world.sync()
+    world.sync(key="pf_nobody")
+    world.accept.failure = StoreAway()
+    world.sync()
+    world.accept.failure = ValueError("defect")
+    world.sync()
+    world.call("GET", "/changes/made-up", key=world.portal)
+    world.call("GET", "/made-up", key=world.portal)
+    world.call("GET", "/healthz", host="example.com")
+    sync = "/sync/password"
+    assert world.answered == [
+        (sync, 202),
+        (sync, 401),
+        (sync, 503),
+        (sync, 500),
+        ("/changes/{id}", 404),
+        ("none", 404),
+        ("none", 421),
+    ]
 
 
 def test_a_head_of_figures_has_no_body() -> None:

@@ -88,7 +88,7 @@ def test_the_check_of_schemas_can_fail() -> None:
 
 def test_routes_and_document_name_the_same_paths_and_methods() -> None:
     """Nothing is served that the document does not have, nor the other way round."""
-    routed = set(re.findall(r'_route\("([A-Z]+)", "([^"]+)"', Path(http.__file__).read_text()))
+    routed = set(re.findall(r'\broute\("([A-Z]+)", "([^"]+)"', Path(http.__file__).read_text()))
     written = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
     assert len(routed) > 12
     assert written == routed

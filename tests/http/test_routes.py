@@ -305,17 +305,29 @@ def test_a_defect_is_a_500_that_tells_nothing() -> None:
     assert logs[0]["at"].startswith("http_fakes.py:")
 
 
-@pytest.mark.parametrize(("error", "status"), [(StoreFull(), 503), (StoreLost(), 500)])
-def test_a_store_that_fails_an_operator_is_told_so(error: Exception, status: int) -> None:
-    """A full disk may be tried again; anything else is a 500."""
+@pytest.mark.parametrize(
+    ("error", "code", "ends"),
+    [(StoreFull(), "disk.full", []), (StoreLost("a commit failed"), "store.lost", ["a commit failed"])],
+)
+@pytest.mark.parametrize("who", ["an operator", "whoever shows a key", "a source"])
+def test_a_store_that_fails_is_said_to_the_caller(
+    error: Exception, code: str, ends: list[str], who: str
+) -> None:
+    """Both are worth sending again; what is lost ends the process, after the answer."""
 
     async def fail(*_: object) -> None:
         raise error
 
-    world = World(set_paused=fail)
-    answer = world.call("POST", "/orgs/default/pause", key=world.operator)
-    assert answer.status_code == status
-    assert ("retry-after" in answer.headers) is (status == 503)
+    if who == "an operator":
+        world = World(set_paused=fail)
+        answer = world.call("POST", "/orgs/default/pause", key=world.operator)
+    else:
+        world = World(access=fail) if who == "whoever shows a key" else World()
+        world.accept.failure = error
+        answer = world.sync()
+    assert (answer.status_code, answer.json()["code"]) == (503, code)
+    assert "retry-after" in answer.headers
+    assert world.fatal == ends
 
 
 def test_one_line_is_logged_for_each_request() -> None:

@@ -96,7 +96,12 @@ def test_an_upgrade_is_answered_as_the_request_it_also_is(served: tuple[World, i
 
 
 @pytest.mark.parametrize(
-    "sent", [b"\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]
+    "sent",
+    [
+        b"\x00\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+    ],
 )
 def test_what_is_no_http_gets_the_body_of_every_error(served: tuple[World, int], sent: bytes) -> None:
     """400 in JSON with success, message and code; then the connection is closed."""
@@ -148,3 +153,58 @@ def test_a_head_that_does_not_come_ends_the_connection(
         time.sleep(0.6)
         connection.sendall(body)
         assert connection.recv(65536).startswith(b"HTTP/1.1 202 ")
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "trickle"),
+    [
+        ("GET /healthz HTTP/1.1|Host: localhost||", b"200", b"\r\n"),
+        ("POST /sync/password HTTP/1.1|Host: localhost|Content-Length: 9999||", b"401", b"x"),
+    ],
+    ids=["empty lines", "a body that nobody reads"],
+)
+def test_nothing_that_follows_an_answer_holds_the_connection(
+    served: tuple[World, int],
+    monkeypatch: pytest.MonkeyPatch,
+    request_head: str,
+    status: bytes,
+    trickle: bytes,
+) -> None:
+    """Sent once or again and again, it stands for no request: the connection ends when a head is due."""
+    _, port = served
+    monkeypatch.setattr("passferry.entrypoints.http_protocol.HEAD_SECONDS", 0.4)
+    for again in (False, True):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(request_head.replace("|", "\r\n").encode())
+            assert connection.recv(65536).split()[1] == status
+            connection.sendall(trickle)
+            assert _ends(connection, trickle if again else b"")
+
+
+def _ends(connection: socket.socket, trickle: bytes) -> bool:
+    """Whether the other side ends the connection within 5 s, while ``trickle`` is sent to it."""
+    connection.settimeout(0.1)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            connection.sendall(trickle)
+            if not connection.recv(65536):
+                return True
+        except TimeoutError:
+            pass
+        except OSError:
+            return True
+    return False
+
+
+def test_a_request_after_the_rest_of_a_body_is_answered(served: tuple[World, int]) -> None:
+    """A caller that was refused before its body was out goes on with the same connection."""
+    world, port = served
+    refused = b"POST /sync/password HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(refused)
+        assert connection.recv(65536).split()[1] == b"401"
+        connection.sendall(b"too late!")
+        body = b'{"userId":"' + USER.encode() + b'","password":"Correct-Horse-9"}'
+        connection.sendall(head(world, f"Content-Length: {len(body)}") + body)
+        assert connection.recv(65536).split()[1] == b"202"

@@ -50,6 +50,12 @@ class Fleet:
         """kill -9, and no new one yet."""
         self._member(which).kill()
 
+    def restart(self, which: int) -> int:
+        """SIGTERM, and a new process in its place; with which code the old one ended."""
+        code = self._member(which).stop()
+        self.start(which)
+        return code
+
     def start_and_kill(self, which: int, after: float) -> None:
         """A new process that does not get far."""
         running = self._spawn(which)

@@ -1,5 +1,6 @@
 """Days on which the machine itself is in the way: a full disk, a locked database, a stop in mid-flight."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -65,7 +66,8 @@ def test_a_full_disk_is_said_with_503_and_costs_no_change(tmp_path: Path, way: s
     with StandIn(Settings.calm(rate=100_000), users=16) as target, small_disk() as disk:
         users = [user for user, _ in target.active_users()[:8]]
         flag = tmp_path / "full"
-        more = FAST | {"FULL_DISK": str(flag), "PYTHONPATH": str(LIMITER)}
+        path = os.pathsep.join(filter(None, (str(LIMITER), os.environ.get("PYTHONPATH"))))
+        more = FAST | {"FULL_DISK": str(flag), "PYTHONPATH": path}
         with home(tmp_path / "gateway", target.settings(), **more) as place:
             grow = None
             if disk is not None and way.startswith("a file system"):
@@ -81,6 +83,7 @@ def test_a_full_disk_is_said_with_503_and_costs_no_change(tmp_path: Path, way: s
             assert int(answer.headers["retry-after"]) > 0
             assert "changeId" not in answer.json
             assert call("GET", f"{gateway.url}/healthz").status == 200
+            assert call("GET", f"{gateway.url}/readyz").status == 503
             time.sleep(1.5)  # delivery meets the full disk, too
             assert gateway.process.poll() is None
             flag.unlink()
@@ -90,6 +93,7 @@ def test_a_full_disk_is_said_with_503_and_costs_no_change(tmp_path: Path, way: s
                 users[0], "After-Full-Pass-1!", idem=f"full-{accepted}", prefer="respond-async"
             )
             assert again.status == 202
+            assert call("GET", f"{gateway.url}/readyz").status == 200
             page = call("GET", f"{gateway.url}/changes?limit=200", key=operator).json
             assert len(page["changes"]) == min(200, accepted + 1)
             newest[users[0]] = "After-Full-Pass-1!"

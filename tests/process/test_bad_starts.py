@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
+import postgres
 from passferry.simulator import Settings
-from process.harness import Client, Home, StandIn, genesys, home
+from process.harness import Client, Home, StandIn, genesys, home, until
 
 NOWHERE = genesys("http://127.0.0.1:1")
 SECRETS = ("Very-secret-client-9", "Secret-in-a-url-8", "Secret-of-a-database-7")
 
 
-def refused(place: Home, env: dict[str, str] | None = None) -> str:
+def refused(place: Home, env: dict[str, str] | None = None, *options: str, code: int = 2) -> str:
     """What ``serve`` says when it does not start, which it must not."""
-    done = place.run("serve", "--listen", "127.0.0.1:0", env=env)
-    assert done.code == 2, done.text
+    done = place.run("serve", "--listen", "127.0.0.1:0", *options, env=env)
+    assert done.code == code, done.text
     assert "Traceback" not in done.text
     assert "hint" in done.text
     return done.text
@@ -149,3 +150,65 @@ def test_a_state_directory_that_others_may_write_to_is_refused(tmp_path: Path, m
         place.state.mkdir(parents=True)
         place.state.chmod(mode)
         assert "chmod 700" in refused(place)
+
+
+def test_hold_is_refused_while_another_process_would_deliver(tmp_path: Path) -> None:
+    """On PostgreSQL any of them would send what is to be parked. It is named; without it, hold starts."""
+    with (
+        postgres.server().database() as url,
+        home(tmp_path / "gateway", NOWHERE, PASSFERRY_DATABASE_URL=url) as place,
+    ):
+        assert place.run("keys", "create").code == 0
+        other = place.spawn("worker")
+        until(lambda: other.events("delivery.started"), what="a worker that delivers")
+        assert f":{other.pid}" in refused(place, None, "--hold")
+        assert other.stop() == 0
+        assert place.serve("--hold").stop() == 0
+
+
+def no_database(place: Home) -> None:
+    """Something else under its name."""
+    (place.state / "passferry.db").write_bytes(b"no database at all" * 100)
+
+
+def a_file(place: Home) -> None:
+    """A file where the state directory should be."""
+    shutil.rmtree(place.state)
+    place.state.write_text("")
+
+
+def below_a_file(place: Home) -> None:
+    """A file in the way to the state directory."""
+    a_file(place)
+    place.more = {"PASSFERRY_STATE_DIR": str(place.state / "below")}
+
+
+def a_folder_for_a_database(place: Home) -> None:
+    """A folder where the database should be, as container mounts make it."""
+    (place.state / "passferry.db").unlink()
+    (place.state / "passferry.db").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [no_database, a_file, below_a_file, a_folder_for_a_database])
+def test_a_state_that_cannot_be_opened_is_refused_by_serve_and_commands(
+    tmp_path: Path, spoil: Callable[[Home], None]
+) -> None:
+    """Exit code 2, the path and a hint, and no traceback."""
+    with home(tmp_path / "gateway", NOWHERE) as place:
+        place.key()
+        spoil(place)
+        assert str(place.state) in refused(place)
+        done = place.run("access", "list")
+        assert (done.code, "Traceback" in done.text, "hint" in done.text) == (2, False, True), done.text
+
+
+def test_a_database_that_another_program_holds_may_be_tried_again(tmp_path: Path) -> None:
+    """Exit code 3 for `serve` and for a command."""
+    with home(tmp_path / "gateway", NOWHERE) as place:
+        place.key()
+        with closing(sqlite3.connect(place.state / "passferry.db", isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            other = place.spawn("access", "list")
+            assert "locked" in refused(place, code=3)
+            assert other.process.wait(60) == 3
+            assert "Traceback" not in other.log()

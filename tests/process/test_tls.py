@@ -142,6 +142,18 @@ def refused(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None =
         return True
 
 
+def test_an_issuing_ca_alone_is_enough_to_tell_callers_apart(tmp_path: Path) -> None:
+    """Its root need not be listed, and is then not trusted: what it and its other CAs signed is refused."""
+    root = Authority(tmp_path, "root")
+    ca, callers, others = (Authority(tmp_path / name, name, root) for name in ("ca", "callers", "others"))
+    with home(tmp_path / "gateway", NOWHERE) as place:
+        port = port_of(place.serve(env=tls(*root.issue("gateway"), CLIENT_CA=callers.cert)))
+        with connected(port, trusting(root, callers.issue("portal"))) as connection:
+            assert b" 200 " in asked(connection)
+        for signer in (root, ca, others):
+            assert refused(port, trusting(root, signer.issue("portal")))
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_only_callers_with_a_certificate_get_in_and_no_session_outlives_its_ca(
     tmp_path: Path, version: ssl.TLSVersion

@@ -3,6 +3,7 @@
 import pytest
 
 from passferry.adapters import store_deliver
+from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.ports import Delivered, OrgState
@@ -104,13 +105,30 @@ def test_waits_go_back_with_the_clock(bench: Bench) -> None:
         await bench.delivery.note_health("default", None, None, bench.now + 42, bench.now)
         bench.now -= 3600
         assert await due(bench) == []
-        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 4
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 7
         assert (await bench.delivery.org_state("default")).blocked_until == bench.now + 42
         assert await due(bench) == [was_due.id]
         standing = await bench.delivery.resolve(waits.id, UUID, bench.now)
         assert standing.intent_at == bench.now
         bench.now += 60
         assert set(await due(bench)) == {was_due.id, waits.id}
+        assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
+        change = await bench.get(waits.id)
+        assert change.waiting_since == waits.waiting_since - 3600
+        assert change.doubt is not None
+        assert change.doubt.at == bench.now - 60
+
+    run(body)
+
+
+def test_who_does_not_own_the_org_any_more_shifts_no_waits(bench: Bench) -> None:
+    """The new owner does: twice would be too early."""
+
+    async def body() -> None:
+        await bench.accepted()
+        await bench.delivery.take("default")
+        await SqlDeliveryStore(bench.database).take("default")
+        bench.now -= 3600
         assert await bench.delivery.rebase("default", bench.now, 3600.0) == 0
 
     run(body)
@@ -356,6 +374,38 @@ def test_a_newer_delivery_replaces_the_verifier_or_clears_it(bench: Bench) -> No
     run(body)
 
 
+def test_a_verifier_that_comes_late_is_kept_only_while_its_password_is_the_last(bench: Bench) -> None:
+    """Of one that another followed, or whose user was forgotten, nothing is kept."""
+
+    async def body() -> None:
+        first = await bench.delivered(await bench.accepted(), verifier=sealed("v0"))
+        second = await bench.delivered(await bench.accepted(password="two"))
+        await bench.delivery.add_verifier(first, sealed("v1"))
+        assert await bench.lookup.delivered("default", first.user) == Delivered(second.id, UUID, "43", None)
+        await bench.delivery.add_verifier(second, sealed("v2"))
+        expected = Delivered(second.id, UUID, "43", sealed("v2"))
+        assert await bench.lookup.delivered("default", first.user) == expected
+        await bench.keep.forget_user("default", first.user, "operator:ann", NOW, BLOCK)
+        await bench.delivery.add_verifier(second, sealed("v2"))
+        assert await bench.lookup.delivered("default", first.user) is None
+
+    run(body)
+
+
+def test_a_try_of_a_change_that_was_cancelled_and_forgotten_ends_quietly(bench: Bench) -> None:
+    """There is nothing left to write down."""
+
+    async def body() -> None:
+        change = await bench.accepted()
+        await bench.lookup.operate(change.id, "cancel", "operator:ann", NOW)
+        await bench.keep.forget_user("default", change.user, "operator:ann", NOW, BLOCK)
+        before = await bench.records()
+        assert await bench.delivery.settle(change, THROTTLED, Next(State.PENDING, NOW), NOW) == change
+        assert await bench.records() == before
+
+    run(body)
+
+
 def test_a_password_that_was_delivered_before_keeps_its_verifier(bench: Bench) -> None:
     """A change that ends applied without a write leaves what was last delivered as it is."""
 
@@ -558,15 +608,21 @@ def test_changes_expire_when_their_time_is_up(bench: Bench) -> None:
     run(body)
 
 
-def test_after_a_restored_backup_nothing_is_sent_by_itself(bench: Bench) -> None:
-    """Pending, hourly looked up, and being sent when the back-up was made: all wait for an operator."""
+def test_after_a_restored_backup_nothing_is_sent_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pending, hourly looked up, and being sent when the back-up was made: all wait for an operator.
+
+    However many they are, each transaction is short.
+    """
+    monkeypatch.setattr("passferry.adapters.store_deliver.BATCH", 2)
 
     async def body() -> None:
         pending = await bench.accepted("a@example.com")
         parked = await bench.parked(await bench.accepted(EMAIL))
         sending = await bench.begun(await bench.accepted())
         other = bench.another_owner()
-        await other.hold("default", NOW)
+        assert [await other.hold("default", NOW) for _ in range(3)] == [2, 1, 0]
         bench.now += DAY
         await other.take("default")
         assert await other.recover("default", bench.now, BLOCK) == 0

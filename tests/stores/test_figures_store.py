@@ -55,11 +55,12 @@ def test_a_user_waits_from_the_first_change_that_was_not_delivered(bench: Bench)
 
 
 def test_a_pause_is_known_at_once(bench: Bench) -> None:
-    """Whoever pauses or resumes."""
+    """Whoever pauses or resumes; so is a wait that the target asked for."""
 
     async def body() -> None:
-        await bench.delivery.set_org("default", "operator", 0.0, "operator:ann", NOW)
-        assert (await bench.figures.orgs())["default"].paused == "operator"
+        await bench.delivery.set_org("default", "operator", NOW + 42, "operator:ann", NOW)
+        paused = (await bench.figures.orgs())["default"]
+        assert (paused.paused, paused.blocked_until) == ("operator", NOW + 42)
         assert (await bench.figures.orgs())["other"].paused is None
         await bench.delivery.set_org("default", None, 0.0, "operator:ann", NOW)
         assert (await bench.figures.orgs())["default"].paused is None

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,7 +20,9 @@ from sqlalchemy.exc import OperationalError
 import postgres
 from passferry.adapters import migrate as migration
 from passferry.adapters import schema
+from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.migrate import ForeignDatabase, NewerDatabase, migrate
+from passferry.adapters.postgres import PostgresDatabase
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 OLD_VERSIONS = range(1, schema.VERSION)
@@ -247,6 +252,55 @@ def test_an_upgrade_does_not_queue_everybody_behind_a_long_reader(monkeypatch: p
             with pytest.raises(OperationalError, match="lock timeout"):
                 run(engine)
         run(engine)
+        engine.dispose()
+
+
+def test_who_starts_during_a_long_upgrade_waits_for_it_as_long_as_it_takes() -> None:
+    """Longer than the product's sessions wait for any other lock, on PostgreSQL."""
+    with postgres.server().database() as url:
+        database = PostgresDatabase(url, b"key")
+        event.listen(database.engine, "connect", hurry)
+        upgrading = engine_of(url)
+        with ThreadPoolExecutor(1) as threads, upgrading.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migration.LOCK})
+            waiting = threads.submit(prepare, database)
+            with pytest.raises(TimeoutError):
+                waiting.result(1.0)
+            connection.rollback()
+            waiting.result(30.0)
+        assert marks(upgrading)[0] == [str(schema.VERSION)]
+        database.close()
+        upgrading.dispose()
+
+
+def hurry(raw: psycopg.Connection[Any], _: object) -> None:
+    """The product's session, with its limits a hundredth of what they are."""
+    for name in ("lock_timeout", "statement_timeout"):
+        (limit,) = raw.execute("SELECT setting FROM pg_settings WHERE name = %s", (name,)).fetchone() or (
+            "0",
+        )
+        assert int(limit) > 0
+        raw.execute("SELECT set_config(%s, %s, false)", (name, f"{int(limit) // 100}ms"))
+    raw.commit()
+
+
+def test_who_starts_with_the_orgs_in_another_order_is_no_deadlock() -> None:
+    """Each adds them in one order, so that the second waits for the first, on PostgreSQL."""
+    with postgres.server().database() as url:
+        engine = engine_of(url)
+        run(engine)
+        with ThreadPoolExecutor(1) as threads, engine.connect() as first:
+            add_orgs(first, ["a"])
+            with engine.connect() as second:
+                pid = second.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                adding = threads.submit(add_orgs, second, ["b", "a"])
+                blocked = text("SELECT cardinality(pg_blocking_pids(:pid))")
+                end = time.monotonic() + 20
+                while not first.execute(blocked, {"pid": pid}).scalar_one() and time.monotonic() < end:
+                    pass
+                add_orgs(first, ["b"])
+                first.commit()
+                adding.result(20.0)
         engine.dispose()
 
 

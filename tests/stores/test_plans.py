@@ -1,13 +1,15 @@
-"""How SQLite answers what is asked again and again: by an index, whatever there is in the tables."""
+"""How databases answer what is asked again and again: by an index, whatever there is in the tables."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from passferry.domain.audit import EXPORTED
+from passferry.domain.change import State
 from passferry.ports import TrailMoved
 from store_bench import NOW, UUID, Bench, open_bench, run
 
@@ -52,6 +54,7 @@ async def _prune(bench: Bench) -> None:
     ("ask", "index"),
     [
         (lambda b: b.delivery.expire("default", NOW), "changes_expiring (org=? AND expires_at<?)"),
+        (lambda b: b.delivery.hold("default", NOW), "changes_due (org=? AND next_attempt_at>?)"),
         (lambda b: b.delivery.due("default", NOW, 9, []), "changes_due (org=? AND next_attempt_at>?)"),
         (
             lambda b: b.delivery.due_count("default", NOW, 9, [], bulk=False),
@@ -65,6 +68,11 @@ async def _prune(bench: Bench) -> None:
         (lambda b: b.lookup.changes(user=UUID, org="default"), "changes_user (org=? AND user_key=?)"),
         (lambda b: b.lookup.changes(user=UUID, since=NOW), "changes_resolved (org=? AND resolved_id=?)"),
         (lambda b: b.lookup.changes(since=NOW), "changes_accepted (accepted_at>?"),
+        (lambda b: b.lookup.changes(states=[State.PARKED]), "changes_live (org=?)"),
+        (
+            lambda b: b.lookup.changes(states=[State.PARKED], org="default"),
+            "changes_live (org=?)",
+        ),
         (lambda b: b.keep.prune_changes(NOW, 500), "changes_accepted (accepted_at<?)"),
         (lambda b: b.keep.prune_idempotency(NOW, 500), "idempotency_created (created_at<?)"),
         (lambda b: b.delivery.requests_since("default", NOW), "sqlite_autoindex_audit_1 (org=? AND seq>?)"),
@@ -117,3 +125,31 @@ def test_reading_the_trail_and_counting_hold_up_no_accept(bench: Bench) -> None:
             assert len(await bench.lookup.changes()) == 1
 
     run(body)
+
+
+MANY_ENDED = """
+INSERT INTO changes (id, org, seq, user_kind, user_value, user_key, source, state, live, bulk, accepted_at,
+waiting_since, updated_at, expires_at, attempts)
+SELECT 'e' || n, 'default', 10 + n, 'id', 'e' || n, 'i:e' || n, 'hr', 'applied', false, false, n, n, n, n, 1
+FROM generate_series(1, 20000) AS n
+"""
+
+
+def test_what_waits_is_found_among_much_that_ended_on_postgresql(tmp_path: Path) -> None:
+    """By one of the partial indexes, whether its org is named or not."""
+    with open_bench("postgres", tmp_path) as bench:
+        heard: list[tuple[str, Any]] = []
+        run(bench.accepted)
+        with bench.database.engine.begin() as connection:
+            connection.execute(text(MANY_ENDED))
+            connection.execute(text("ANALYZE"))
+        event.listen(bench.database.engine, "before_cursor_execute", lambda *told: heard.append(told[2:4]))
+        for org in (None, "default"):
+            heard.clear()
+            assert len(run(partial(bench.lookup.changes, states=[State.PENDING], org=org))) == 1
+            statement, values = heard[0]
+            with bench.database.engine.connect() as connection:
+                plan = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars().all()
+            found = "\n".join(plan)
+            assert "Seq Scan on changes" not in found
+            assert any(name in found for name in ("changes_live", "changes_due", "changes_expiring")), found

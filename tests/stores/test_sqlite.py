@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import OperationalError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.sqlite import SqliteDatabase
+from passferry.adapters.store_lookup import needed_keys
 from passferry.config import OrgSettings, Settings
 from passferry.ports import Binding, StoreFull, StoreLost
 from passferry.state import StateError, check_state_dir, only_one_serves, open_stores
@@ -204,6 +205,23 @@ def test_a_ring_that_lacks_a_needed_key_is_refused(tmp_path: Path) -> None:
     fresh = keyring.generate(NOW)
     keyring.create(settings.key_file, replace(fresh, mac_key=ring.mac_key))
     assert ring.active in refusal(settings).what
+
+
+def test_the_needed_keys_are_looked_for_while_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command asks at its start, and the question looks at every user."""
+    settings, asked = settings_in(tmp_path), list[set[str]]()
+
+    def ask(connection: Connection) -> set[str]:
+        with closing(sqlite3.connect(settings.state_dir / "passferry.db", timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")  # raises while we hold the lock
+        asked.append(needed_keys(connection))
+        return asked[-1]
+
+    monkeypatch.setattr("passferry.state.needed_keys", ask)
+    open_stores(settings, NOW, create=True).database.close()
+    assert asked == [set()]
 
 
 def test_a_command_makes_no_state(tmp_path: Path) -> None:

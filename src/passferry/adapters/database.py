@@ -1,7 +1,8 @@
 """What the stores share whichever database they are on: transactions, the audit chain within them.
 
 Every write transaction of an org locks the org's row first. So the transactions of an org are serial on
-PostgreSQL, as all are on SQLite, and no two of them can wait for each other.
+PostgreSQL, as all are on SQLite, and no two of them can wait for each other. Only retention locks no org: it
+deletes what has ended, which nobody else writes any more.
 """
 
 import functools
@@ -31,6 +32,10 @@ class Database(Protocol):
     def engine(self) -> Engine:
         """For set-up and tests; everything else goes through ``run``."""
 
+    @property
+    def reader(self) -> Engine:
+        """For what is only read at set-up, beside the transactions of others."""
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work`` in one committed transaction.
 
@@ -44,6 +49,14 @@ class Database(Protocol):
 
         However long it reads, transactions go on beside it. Raises ``StoreBusy`` and what ``work`` raises.
         """
+
+    def lane(self, org: str) -> "Database":
+        """The same for transactions of ``org`` alone: however long they wait for its lock, others go on."""
+        return self
+
+    def apart(self) -> "Database":
+        """The same for what must not wait behind any other transaction; closed with this one."""
+        return self
 
     async def checkpoint(self) -> None:
         """Let erased rows leave the files, where that is ours to do."""
@@ -173,9 +186,10 @@ class Chain:
 
 
 def add_orgs(connection: Connection, names: list[str]) -> None:
-    """Give every configured org its row."""
+    """Give every configured org its row; in one order, so that two starters cannot wait for each other."""
     known = set(connection.execute(select(schema.orgs.c.name)).scalars())
     rows = [
-        {"name": name, "epoch": 0, "blocked_until": 0.0, "head_seq": 0, "head_mac": GENESIS} for name in names
+        {"name": name, "epoch": 0, "blocked_until": 0.0, "head_seq": 0, "head_mac": GENESIS}
+        for name in sorted(names)
     ]
     insert_new(connection, schema.orgs, [row for row in rows if row["name"] not in known])

@@ -82,7 +82,10 @@ class GenesysTarget:
         if isinstance(page, Outcome):
             return page
         total, items, took = page
-        return Page(total, len(items), _listed(items), took)
+        users = _listed(items)
+        usable = [user for user in users if user.active and user.version is not None]
+        others = [user for user in users if not user.active or user.version is None]
+        return Page(total, len(items), usable, others, took)
 
     def alike(self, listed: User, read: User) -> bool:
         """See ``Target.alike``. Only a PUT needs more of a user than who it is, and its version."""
@@ -93,12 +96,17 @@ class GenesysTarget:
                 return False
         return replace(listed, raw="", entity_tag=None) == replace(read, raw="", entity_tag=None)
 
+    @property
+    def conditional(self) -> bool:
+        """See ``Target.conditional``. The native call takes no version."""
+        return self._mode != NATIVE
+
     async def read(self, user_id: str, priority: int = READ) -> User | Outcome:
         """See ``Target.read``."""
         return await self._users.read(user_id, priority)
 
     async def write(self, user: User, password: Password) -> Outcome:
-        """See ``Target.write``. The native call takes no version."""
+        """See ``Target.write``."""
         if self._mode == SCIM_PUT:
             return await self._users.put(user, password)
         if self._mode == SCIM_PATCH:
@@ -112,15 +120,13 @@ class GenesysTarget:
 
 
 def _listed(items: list[str]) -> list[User]:
-    """The users that can be understood and have a version: the others are read one by one."""
+    """The users that can be understood."""
     users: list[User] = []
     for item in items:
         try:
-            user = parse_user(item)
+            users.append(parse_user(item, listed=True))
         except NotScim:
             continue
-        if user.version is not None:
-            users.append(user)
     return users
 
 

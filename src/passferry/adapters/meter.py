@@ -28,8 +28,8 @@ class Levels:
     parked: int
     oldest_seconds: float  # 0 when nothing waits
     paused: str | None  # "operator", or the code for which delivery paused itself
-    quota_used: int
-    quota_allowed: int
+    quota_used: int | None  # None: another process delivers for the org
+    quota_allowed: int | None
     head_seq: int
     dry_run: bool = False
 
@@ -60,6 +60,12 @@ class PrometheusMeter:
     def __init__(self, orgs: Iterable[str]) -> None:
         """Count for ``orgs``, each from 0, so that a first event is seen as an increase."""
         self._registry = CollectorRegistry()
+        self._answers = Counter(
+            "passferry_http_answers_total",
+            "Answers to requests, by the template of the route (none: it reached none) and by status.",
+            ["route", "status"],
+            registry=self._registry,
+        )
         self._accepts = Counter(
             "passferry_accepts_total",
             "Requests to accept a change, by result: accepted, replayed, or the code of the refusal.",
@@ -114,6 +120,10 @@ class PrometheusMeter:
         self._accepts.labels(org, result).inc()
         if result in COMMITTED:
             self._accept_seconds.observe(seconds)
+
+    def answered(self, route: str, status: int) -> None:
+        """A request was answered; ``route`` is a template, ``status`` 499 where the caller had gone."""
+        self._answers.labels(route, str(status)).inc()
 
     def tried(self, org: str, kind: Kind) -> None:
         """See the port."""
@@ -183,7 +193,8 @@ def _families(levels: Mapping[str, Levels], hashes: int) -> Iterator[Metric]:
     for field, text in _LEVELS.items():
         family = GaugeMetricFamily(_NAMES[field], text, labels=["org"])
         for org, level in levels.items():
-            family.add_metric([org], float(getattr(level, field)))
+            if (value := getattr(level, field)) is not None:
+                family.add_metric([org], float(value))
         yield family
     paused = GaugeMetricFamily(
         "passferry_org_paused",

@@ -57,7 +57,9 @@ def migrate(connection: Connection) -> None:
         ForeignDatabase: the tables are not ours.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL statement_timeout = 0"))  # an index may take its time
+        # An index may take its time, and whoever starts meanwhile waits for as long.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         connection.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}"))
     tables = set(inspect(connection).get_table_names())

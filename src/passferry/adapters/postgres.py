@@ -5,6 +5,7 @@ sent nothing of it is there, so it is run again when the server went away or cho
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from passferry.adapters.database import Database
 from passferry.ports import StoreAway, StoreBusy, StoreFull
@@ -30,12 +32,18 @@ SOCKET: dict[str, Any] = {
     "application_name": "passferry",
 }
 """A cut network is noticed within 10 s; the system's own keepalives take two hours."""
-_SESSION = text(
-    "SELECT set_config('synchronous_commit', 'on', false), set_config('lock_timeout', '8s', false),"
-    " set_config('statement_timeout', '20s', false),"
-    " set_config('idle_in_transaction_session_timeout', '15s', false), pg_backend_pid()"
-)
+SETTINGS = {
+    "synchronous_commit": "on",
+    "lock_timeout": "8s",
+    "statement_timeout": "20s",
+    "idle_in_transaction_session_timeout": "15s",
+}
 """A frozen process holds its locks for 15 s at most, and nobody waits longer than 8 s for one."""
+_SET = ", ".join(f"set_config('{name}', '{value}', {{local}})" for name, value in SETTINGS.items())
+AWAY = 1.5
+"""Seconds after a connection failed in which no other is tried, and while one is, by nobody else."""
+PROMPT = 1.0
+"""Seconds within which the database must answer for its clock to be believed."""
 
 _AGAIN = ("40001", "40P01")  # serialization failure, deadlock
 _BUSY = ("55P03", "57014")  # lock timeout, statement timeout
@@ -50,16 +58,22 @@ class PostgresDatabase(Database):
 
     shared = True
 
-    def __init__(self, url: str, audit_key: bytes) -> None:
+    def __init__(self, url: str, audit_key: bytes, connections: int = CONNECTIONS) -> None:
         """Connect when first needed. ``url`` is ``postgresql://…``; its password is shown nowhere."""
-        self.audit_key = audit_key
-        self._engine = _engine(url)
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="store")
+        self.audit_key, self._url = audit_key, url
+        self._engine = _engine(url, connections)
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix="store")
+        self._apart: list[PostgresDatabase] = []
         self._closed = False
 
     @property
     def engine(self) -> Engine:
         """See the protocol."""
+        return self._engine
+
+    @property
+    def reader(self) -> Engine:
+        """See the protocol: readers hold up nobody."""
         return self._engine
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -69,6 +83,15 @@ class PostgresDatabase(Database):
     async def look(self, work: Callable[[Connection], T]) -> T:
         """See the protocol: readers hold up nobody."""
         return await self.run(work)
+
+    def lane(self, org: str) -> Database:
+        """See the protocol: one at a time, since they wait for each other in any case."""
+        return _Lane(self)
+
+    def apart(self) -> Database:
+        """See the protocol: with a thread and a connection of its own."""
+        self._apart.append(PostgresDatabase(self._url, self.audit_key, connections=1))
+        return self._apart[-1]
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """As ``run``, in the caller's thread."""
@@ -86,7 +109,7 @@ class PostgresDatabase(Database):
                 if found is None:
                     raise
                 problem = found
-                again = not committing and (isinstance(found, StoreAway) or _state(error) in _AGAIN)
+                again = not committing and (_broke(error) or _state(error) in _AGAIN)
             if not again or not left:
                 break
             time.sleep(0.05)
@@ -99,8 +122,45 @@ class PostgresDatabase(Database):
         """See the protocol."""
         if not self._closed:
             self._closed = True
+            for each in self._apart:
+                each.close()
             self._threads.shutdown(wait=True)
             self._engine.dispose()
+
+
+class _Lane(Database):
+    """One transaction at a time: a lock that all would wait for takes one thread, not all."""
+
+    shared = True
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database, self._turn = database, asyncio.Lock()
+        self.audit_key = database.audit_key
+
+    @property
+    def engine(self) -> Engine:
+        """See the protocol."""
+        return self._database.engine
+
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._database.reader
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """See the protocol."""
+        async with self._turn:
+            return await self._database.run(work)
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """See the protocol."""
+        return await self._database.look(work)
+
+    async def checkpoint(self) -> None:
+        """See the protocol."""
+
+    def close(self) -> None:
+        """The database is not ours."""
 
 
 class DatabaseClock:
@@ -111,7 +171,7 @@ class DatabaseClock:
     """
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+        self._offset, self._was_read = time.time() - time.monotonic(), False
 
     def now(self) -> float:
         """Epoch seconds."""
@@ -122,10 +182,15 @@ class DatabaseClock:
         return time.monotonic()
 
     def read(self, connection: Connection) -> None:
-        """Set the clock by the database's; to half the time that asking took."""
+        """Set the clock by the database's, to half the time that asking took.
+
+        An answer that took long says little of the time, and is only better than none.
+        """
         before = time.monotonic()
         stated = float(connection.execute(_CLOCK).scalar_one())
-        self._offset = stated - (before + time.monotonic()) / 2
+        after = time.monotonic()
+        if after - before <= PROMPT or not self._was_read:
+            self._offset, self._was_read = stated - (before + after) / 2, True
 
 
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
@@ -150,6 +215,11 @@ def failure(error: DBAPIError) -> Exception | None:
     return None
 
 
+def _broke(error: DBAPIError) -> bool:
+    """Whether a connection that had been made broke; one that cannot be made is not tried again at once."""
+    return error.connection_invalidated or _state(error) == _FROZEN
+
+
 def hint(said: str) -> str:
     """What to do, by what the server said; its words are not shown, since an address may hold a password."""
     if "authentication failed" in said or "no password supplied" in said:
@@ -167,31 +237,72 @@ def psycopg_url(url: str) -> str:
     return f"{scheme.partition('+')[0]}://{rest}"
 
 
-def _engine(url: str) -> Engine:
+class _Door:
+    """Lets one at a time try to connect while the database is away; the others are told at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._away = self._trying = False
+        self._until = 0.0
+
+    def open(self, connect: Callable[[], T]) -> T:
+        """What ``connect`` returns. Raises ``psycopg.OperationalError``."""
+        with self._lock:
+            if self._away and (self._trying or time.monotonic() < self._until):
+                raise psycopg.OperationalError("it was tried a moment ago")
+            self._trying = True
+        failed = True
+        try:
+            connection = connect()
+            failed = False
+        finally:
+            with self._lock:
+                self._away, self._trying, self._until = failed, False, time.monotonic() + AWAY
+        return connection
+
+
+def _engine(url: str, connections: int) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
-        pool_size=CONNECTIONS,
+        pool_size=connections,
         max_overflow=0,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
         connect_args=SOCKET,
     )
+    door = _Door()
 
     @event.listens_for(engine, "do_connect")
     def _open(dialect: Any, _: Any, arguments: Any, options: dict[str, Any]) -> Any:
         # Only libpq reads the address, here and for the wire: two readers would differ on odd characters.
-        return dialect.connect(psycopg_url(url), **options)
+        return door.open(lambda: dialect.connect(psycopg_url(url), **options))
 
     @event.listens_for(engine, "connect")
-    def _connect(raw: psycopg.Connection[Any], _: Any) -> None:
-        row = raw.execute(_SESSION.text).fetchone()
+    def _connect(raw: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
+        # What is set through a pooler must not stay behind in a session that will serve others.
+        here = f"pg_backend_pid() <> {promised_session(raw)}"
+        row = raw.execute(f"SELECT pg_backend_pid(), {_SET.format(local=here)}".encode()).fetchone()
         raw.commit()
-        if row is not None and is_pooled(raw, int(row[-1])):
+        if row is not None and is_pooled(raw, int(row[0])):
+            record.info[_POOLED] = True
             raw.prepare_threshold = None  # the next statement may reach another session
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.info.get(_POOLED):
+            connection.exec_driver_sql(f"SELECT {_SET.format(local='true')}")
 
     return engine
 
 
+_POOLED = "pooled"
+
+
+def promised_session(raw: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]") -> int:
+    """The server's session that ``raw`` was told to be."""
+    return raw.info.backend_pid
+
+
 def is_pooled(raw: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]", backend: int) -> bool:
     """Whether a pooler stands between: the session ``backend`` is not the one that was connected to."""
-    return raw.info.backend_pid != backend
+    return promised_session(raw) != backend

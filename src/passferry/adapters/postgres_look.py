@@ -11,7 +11,7 @@ from passferry.adapters.postgres import SOCKET, hint, is_pooled, psycopg_url
 
 _SERVER = (
     "SELECT current_setting('server_version_num')::int, current_setting('fsync'),"
-    " current_setting('synchronous_commit'), extract(epoch FROM clock_timestamp())::float8,"
+    " extract(epoch FROM clock_timestamp())::float8,"
     " pg_backend_pid(), to_regclass('meta') IS NOT NULL, to_regclass('workers') IS NOT NULL"
 )
 _KEYS = "SELECT sealed_key FROM changes WHERE live UNION SELECT verifier_key FROM accounts"
@@ -23,7 +23,6 @@ class Server:
 
     release: int
     fsync: bool
-    waits_for_disk: bool
     now: float
     pooled: bool
     look: Look
@@ -46,14 +45,14 @@ def look(url: str, lease: float) -> Server:
 
 
 def _look(connection: psycopg.Connection[Any], lease: float) -> Server:
-    [(release, fsync, commit, now, backend, has_meta, has_workers)] = connection.execute(_SERVER).fetchall()
+    [(release, fsync, now, backend, has_meta, has_workers)] = connection.execute(_SERVER).fetchall()
     found = _contents(connection) if has_meta else Look(0)
     alive: tuple[str, ...] = ()
     if has_workers:
         query = "SELECT name FROM workers WHERE seen_at > %s ORDER BY name"
         alive = tuple(name for (name,) in connection.execute(query, (now - lease,)))
     pooled = is_pooled(connection, backend)
-    return Server(release // 10_000, fsync == "on", commit != "off", now, pooled, found, alive)
+    return Server(release // 10_000, fsync == "on", now, pooled, found, alive)
 
 
 def _contents(connection: psycopg.Connection[Any]) -> Look:

@@ -220,6 +220,11 @@ class ScimTarget:
         """See ``Target.alike``."""
         return False
 
+    @property
+    def conditional(self) -> bool:
+        """See ``Target.conditional``."""
+        return True
+
     async def write(self, user: User, password: Password) -> Outcome:
         """See ``Target.write``."""
         if self._mode == SCIM_PATCH:

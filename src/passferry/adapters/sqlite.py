@@ -49,6 +49,11 @@ class SqliteDatabase(Database):
         """For set-up and tests; everything else goes through ``run``."""
         return self._engine
 
+    @property
+    def reader(self) -> Engine:
+        """See the protocol."""
+        return self._reader or self._engine  # in memory there is one connection
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""
         if self._thread is None:
@@ -98,10 +103,10 @@ class SqliteDatabase(Database):
             with reader.connect() as connection:
                 return work(connection)
         except OperationalError as error:
-            failure = _failure(error, committing=False)
-            if failure is None:
+            found = failure(error, committing=False)
+            if found is None:
                 raise
-        raise failure
+        raise found
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:
@@ -110,8 +115,8 @@ class SqliteDatabase(Database):
                 result = work(connection)
             except OperationalError as error:
                 connection.rollback()
-                failure = _failure(error, committing=False)
-                if failure is None:
+                found = failure(error, committing=False)
+                if found is None:
                     raise
             except BaseException:
                 connection.rollback()
@@ -120,10 +125,10 @@ class SqliteDatabase(Database):
                 try:
                     connection.commit()
                 except DBAPIError as error:
-                    failure = _failure(error, committing=True) or StoreLost("a commit failed")
+                    found = failure(error, committing=True) or StoreLost("a commit failed")
                 else:
                     return result
-        raise failure
+        raise found
 
     async def checkpoint(self) -> None:
         """Move the write-ahead log into the database and empty it, so that erased rows leave it too."""
@@ -177,7 +182,8 @@ class _Piece:
             self.future.exception()  # seen, even if its caller has gone
 
 
-def _failure(error: DBAPIError, *, committing: bool) -> Exception | None:
+def failure(error: DBAPIError, *, committing: bool) -> Exception | None:
+    """What ``error`` means to a use case; None when it is a defect, or no database."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
         return StoreFull("the disk is full")

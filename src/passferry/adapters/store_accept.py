@@ -11,6 +11,7 @@ from passferry.adapters.database import Chain, Database, check_seals, upsert
 from passferry.adapters.rows import change_of, row_of
 from passferry.adapters.store_sources import Hours
 from passferry.domain.accepting import (
+    KEYS_KEPT,
     Accepted,
     Judge,
     NewChange,
@@ -24,9 +25,6 @@ from passferry.domain.audit import Record
 from passferry.domain.change import Change, Failure, State
 from passferry.domain.messages import message_for
 from passferry.domain.source_rules import names_one
-
-KEPT = 86400.0
-"""Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
 
 
 class SqlAcceptStore:
@@ -154,7 +152,8 @@ class _Page:
             self._store(item, verdict.replaces)
             self._note(item, item.id)
         elif isinstance(verdict, Replayed) and remembered is None:
-            self._touch(item)
+            assert live is not None  # noqa: S101  # what it replays
+            self._repeat(item, live)
             self._note(item, verdict.change_id)
         return verdict
 
@@ -236,12 +235,23 @@ class _Page:
             )
         )
 
-    def _touch(self, item: NewChange) -> None:
-        """A replay proves that its password is the user's at ``changed_at``: an older change is stale now."""
-        user = self._users.get(item.user.key)
-        if user is not None and item.changed_at is not None and item.changed_at > user.row.newest_at:
-            user.row = UserRow(user.row.newest_seq, item.changed_at, item.source)
-            user.dirty = True
+    def _repeat(self, item: NewChange, live: Change) -> None:
+        """``live`` is the user's newest once more, and takes the place of ``item`` in accept order.
+
+        Somebody else may have been faster under another reference to the same user, which may not be known
+        yet. And its password is the user's at that time: an older change is stale now.
+        """
+        record = Record("repeated", item.now, item.source, live.id, live.user.value, live.state.value)
+        newest = replace(live, seq=self._chain.add(record))
+        (self._new if live.id in self._new else self._changed)[live.id] = newest
+        self._live[item.user.key] = newest
+        user = self._users[item.user.key]
+        at = item.changed_at if item.changed_at is not None else item.now
+        if at > user.row.newest_at:
+            user.row = UserRow(newest.seq, at, item.source)
+        else:
+            user.row = replace(user.row, newest_seq=newest.seq)
+        user.dirty = True
 
     def _note(self, item: NewChange, change_id: str) -> None:
         if item.idempotency_key is None:
@@ -278,5 +288,5 @@ class _Page:
         return {
             (row.source, row.key): Remembered(row.body_mac, row.change_id)
             for row in self._connection.execute(_REMEMBERED, values)
-            if row.live or row.created_at > now - KEPT
+            if row.live or row.created_at > now - KEYS_KEPT
         }

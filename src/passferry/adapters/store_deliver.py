@@ -81,6 +81,8 @@ _DUE_OF = _WAITING.where(
     CHANGES.c.user_key.in_(bindparam("keys", expanding=True)),
     CHANGES.c.next_attempt_at + 0 <= bindparam("now"),
 )
+BATCH = 500
+"""Changes that are ended, or parked, in one transaction."""
 FEW = 1000
 _ARE_FEW = select(func.count()).select_from(
     select(CHANGES.c.id)
@@ -111,6 +113,12 @@ class SqlDeliveryStore:
         """``worker`` is the id under which orgs are claimed; None where only one process can deliver."""
         self._database, self._worker = database, worker
         self._epochs: dict[str, int] = {}
+
+    def of(self, org: str) -> "SqlDeliveryStore":
+        """The same for the owner of one org. Whoever holds the org's lock for long holds up no other org."""
+        mine = SqlDeliveryStore(self._database.lane(org), self._worker)
+        mine._epochs = self._epochs
+        return mine
 
     async def take(self, org: str) -> OrgState:
         """See the port."""
@@ -172,11 +180,9 @@ class SqlDeliveryStore:
 
     async def rebase(self, org: str, now: float, by: float) -> int:
         """See the port."""
-        waits = (
-            update(CHANGES)
-            .where(CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.next_attempt_at > now)
-            .values(next_attempt_at=CHANGES.c.next_attempt_at - by)
-        )
+        mine = update(CHANGES).where(CHANGES.c.org == org, CHANGES.c.live)
+        times = (CHANGES.c.next_attempt_at, CHANGES.c.waiting_since, CHANGES.c.doubt_at)
+        waits = [mine.where(time > now).values({time: time - by}) for time in times]
         intents = (
             update(ACCOUNTS)
             .where(ACCOUNTS.c.org == org, ACCOUNTS.c.intent_at > now)
@@ -189,8 +195,9 @@ class SqlDeliveryStore:
         )
 
         def work(c: Connection) -> int:
-            lock_org(c, org)
-            return sum(c.execute(each).rowcount for each in (waits, intents, blocked))
+            if lock_org(c, org).epoch != self._epochs.get(org):
+                return 0  # another owner shifts them, or did
+            return sum(c.execute(each).rowcount for each in (*waits, intents, blocked))
 
         return await self._database.run(work)
 
@@ -268,15 +275,31 @@ class SqlDeliveryStore:
             lambda c: _settle(c, self._database.audit_key, change, outcome, nxt, now, verifier)
         )
 
+    async def add_verifier(self, change: Change, verifier: bytes) -> None:
+        """See the port."""
+        mine = update(ACCOUNTS).where(
+            ACCOUNTS.c.org == change.org,
+            ACCOUNTS.c.resolved_id == change.resolved_id,
+            ACCOUNTS.c.delivered_change == change.id,
+        )
+
+        def work(c: Connection) -> None:
+            lock_org(c, change.org)
+            check_seals(c, [verifier])
+            c.execute(mine.values(verifier=verifier, verifier_key=key_id_of(verifier)))
+
+        await self._database.run(work)
+
     async def expire(self, org: str, now: float) -> int:
         """See the port."""
-        query = _WAITING.where(CHANGES.c.expires_at <= now).limit(500)
+        query = _WAITING.where(CHANGES.c.expires_at <= now).limit(BATCH)
         return await self._end_all(org, query, State.EXPIRED, "expired", now)
 
     async def hold(self, org: str, now: float) -> int:
         """See the port."""
         await self.recover(org, now, 0.0)  # what was being sent when the back-up was made waits as well
-        query = _WAITING.where(CHANGES.c.next_attempt_at.is_not(None))
+        # Not IS NOT NULL: no index serves it on SQLite, and each batch would pass what is parked already.
+        query = _WAITING.where(CHANGES.c.next_attempt_at >= 0.0).limit(BATCH)
         return await self._end_all(org, query, State.PARKED, "held", now)
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
@@ -523,7 +546,9 @@ def _settle(
     verifier: bytes | None,
 ) -> Change:
     chain = Chain(c, key, change.org)
-    row = c.execute(_CHANGE, {"id": change.id}).one()
+    row = c.execute(_CHANGE, {"id": change.id}).one_or_none()
+    if row is None:
+        return change  # cancelled, and then its user was forgotten
     stored = change_of(row)
     if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
         return stored  # an operator or a newer change was faster, or another owner tries it
@@ -536,7 +561,7 @@ def _settle(
     if outcome.kind is Kind.DRY_RUN and stored.error == done.error:
         return done  # as an hour ago: the trail has it already, and a long dry run would fill it
     if change.resolved_id is not None and (sent or done.state is State.APPLIED):
-        _note_account(c, change, nxt, outcome, verifier, sent=sent)
+        _note_account(c, stored, nxt, outcome, verifier, sent=sent)
     chain.add(
         Record(
             "outcome",
@@ -586,8 +611,8 @@ def _note_account(
     account = _account(c, change.org, change.resolved_id or "")
     newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
     values: dict[str, Any] = {}
-    if nxt.state is State.APPLIED and newest:
-        values["newest_seq"] = change.seq
+    if (sent or nxt.state is State.APPLIED) and newest:
+        values["newest_seq"] = change.seq  # which is higher than at its intent, if it was repeated since
     if sent and nxt.keep_doubt and _moves_nothing(account):
         values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:

@@ -29,13 +29,20 @@ class SqlFiguresStore:
             .group_by(changes.c.org)
             .subquery()
         )
-        query = select(
-            orgs.c.name, orgs.c.paused, orgs.c.head_seq, live.c.waiting, live.c.parked, live.c.oldest
-        ).outerjoin_from(orgs, live, orgs.c.name == live.c.org)
+        query = select(orgs, live.c.waiting, live.c.parked, live.c.oldest).outerjoin_from(
+            orgs, live, orgs.c.name == live.c.org
+        )
 
         def work(c: Connection) -> dict[str, OrgFigures]:
             return {
-                row.name: OrgFigures(row.waiting or 0, row.parked or 0, row.oldest, row.paused, row.head_seq)
+                row.name: OrgFigures(
+                    row.waiting or 0,
+                    row.parked or 0,
+                    row.oldest,
+                    row.paused,
+                    row.head_seq,
+                    row.blocked_until,
+                )
                 for row in c.execute(query)
             }
 

@@ -16,7 +16,10 @@ from passferry.ports import OrgNews, OrgState, Roll, Worker
 
 ORGS, WORKERS, CHANGES = schema.orgs, schema.workers, schema.changes
 
-_ALIVE = select(WORKERS.c.id).where(WORKERS.c.seen_at > bindparam("since"))
+# Who was seen in the future died before the clock was set back: it would be alive until then.
+_SEEN = and_(WORKERS.c.seen_at > bindparam("since"), WORKERS.c.seen_at <= bindparam("until"))
+_ALIVE = select(WORKERS.c.id).where(_SEEN)
+_NAMES = select(WORKERS.c.id, WORKERS.c.name).where(_SEEN)
 _OWNERS = select(ORGS.c.name, ORGS.c.owner)
 _FREE = or_(ORGS.c.owner.is_(None), ORGS.c.owner.not_in(_ALIVE))
 _CLAIM = (
@@ -35,7 +38,7 @@ def _some(*what: ColumnElement[bool]) -> ColumnElement[bool]:
 _DUE = _some(CHANGES.c.next_attempt_at <= bindparam("now"))
 _LATE = _some(CHANGES.c.expires_at <= bindparam("now"), CHANGES.c.state != State.DELIVERING.value)
 _NEWS = select(ORGS, _DUE.label("due"), _LATE.label("late")).where(
-    or_(ORGS.c.paused.is_not(None), ORGS.c.blocked_until > 0.0, _DUE, _LATE)
+    or_(ORGS.c.paused.is_not(None), ORGS.c.blocked_until > bindparam("now"), _DUE, _LATE)
 )
 
 
@@ -44,7 +47,7 @@ class SqlLeaseStore:
 
     def __init__(self, database: Database, read_clock: Callable[[Connection], None] = lambda c: None) -> None:
         """``read_clock`` sets the clock by the database's, which is done with every sign of life."""
-        self._database, self._read_clock = database, read_clock
+        self._database, self._apart, self._read_clock = database, database.apart(), read_clock
 
     async def beat(self, worker: Worker, now: float, lease: float) -> Roll:
         """See the port."""
@@ -55,25 +58,25 @@ class SqlLeaseStore:
             started = c.execute(known).scalar() or now
             row = {"id": worker.id, "name": worker.name, "started_at": started, "seen_at": now}
             upsert(c, WORKERS, [row])
-            alive = set(c.execute(_ALIVE, {"since": now - lease}).scalars())
+            alive = {row.id: row.name for row in c.execute(_NAMES, _span(now, lease))}
             owners = {row.name: row.owner if row.owner in alive else None for row in c.execute(_OWNERS)}
-            return Roll(len(alive), owners)
+            return Roll(alive, owners)
 
-        return await self._database.run(work)
+        return await self._apart.run(work)
 
     async def claim(self, worker: Worker, orgs: Sequence[str], now: float, lease: float) -> list[str]:
         """See the port."""
-        since = now - lease
+        span = _span(now, lease)
 
         def work(c: Connection) -> list[str]:
-            free = list(c.execute(_CLAIM, {"orgs": list(orgs), "since": since}).scalars())
+            free = list(c.execute(_CLAIM, {"orgs": list(orgs), **span}).scalars())
             if free:
-                c.execute(_OWN.values(owner=worker.id), {"orgs": free, "since": since})
+                c.execute(_OWN.values(owner=worker.id), {"orgs": free, **span})
             # Who was not seen for ten leases is not coming back under this id.
             c.execute(delete(WORKERS).where(WORKERS.c.seen_at < now - 10 * lease))
             return free
 
-        return await self._database.run(work)
+        return await self._apart.run(work)
 
     async def release(self, worker: Worker, orgs: Sequence[str]) -> None:
         """See the port."""
@@ -95,8 +98,13 @@ class SqlLeaseStore:
         def work(c: Connection) -> dict[str, OrgNews]:
             return {row.name: _news(row) for row in c.execute(_NEWS, {"now": now})}
 
-        return await self._database.look(work)
+        return await self._apart.look(work)
+
+
+def _span(now: float, lease: float) -> dict[str, float]:
+    """When a worker was seen that is alive; clocks of several may differ by less than a lease."""
+    return {"since": now - lease, "until": now + lease}
 
 
 def _news(row: Any) -> OrgNews:
-    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late), row.owner)
+    return OrgNews(OrgState(row.paused, row.blocked_until), bool(row.due), bool(row.late))

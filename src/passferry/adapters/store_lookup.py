@@ -12,7 +12,7 @@ from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
-from passferry.domain.change import RETRYABLE, Change, Failure, Reference, State, check_transition
+from passferry.domain.change import LIVE, RETRYABLE, Change, Failure, Reference, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.ports import Caller, Delivered, NameTaken, NotNow
 
@@ -57,20 +57,24 @@ class SqlLookupStore:
         before: tuple[float, str] | None = None,
     ) -> list[Change]:
         """See the port."""
-        query = select(CHANGES).order_by(CHANGES.c.accepted_at.desc(), CHANGES.c.id.desc()).limit(limit)
+        at: ColumnElement[float] = CHANGES.c.accepted_at
+        query = select(CHANGES)
         if user is not None:
             query = query.where(CHANGES.c.id.in_(_ids_of(user, org)))
+        elif states and LIVE.issuperset(states):
+            # Live ones are few, but in the order of the index all history may lie among them: "+ 0" keeps
+            # that one out of it.
+            query, at = query.where(_in_org(org), CHANGES.c.live), at + 0
         elif org is not None:
             query = query.where(CHANGES.c.org == org)
         if states:
             query = query.where(CHANGES.c.state.in_([state.value for state in states]))
         if since is not None:
-            query = query.where(CHANGES.c.accepted_at >= since)
+            query = query.where(at >= since)
         if before is not None:
-            at, last = before
-            query = query.where(
-                or_(CHANGES.c.accepted_at < at, and_(CHANGES.c.accepted_at == at, CHANGES.c.id < last))
-            )
+            accepted_at, last = before
+            query = query.where(or_(at < accepted_at, and_(at == accepted_at, CHANGES.c.id < last)))
+        query = query.order_by(at.desc(), CHANGES.c.id.desc()).limit(limit)
         return await self._database.look(lambda c: [change_of(row) for row in c.execute(query)])
 
     async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
@@ -110,7 +114,7 @@ class SqlLookupStore:
 
     async def key_ids(self) -> set[str]:
         """See the port."""
-        return await self._database.run(needed_keys)
+        return await self._database.look(needed_keys)
 
 
 def _ids_of(user: str, org: str | None) -> ColumnElement[Any]:
@@ -119,12 +123,15 @@ def _ids_of(user: str, org: str | None) -> ColumnElement[Any]:
     The indexes begin with the org: naming all orgs is a look into an index for each, naming none is a scan.
     So is what the statement comes to that has the conditions beside its order.
     """
-    orgs = select(schema.orgs.c.name)
-    mine = select(CHANGES.c.id).where(CHANGES.c.org.in_(orgs) if org is None else CHANGES.c.org == org)
+    mine = select(CHANGES.c.id).where(_in_org(org))
     keys = (Reference("userName", user).key, Reference("id", user).key)
     return union_all(
         mine.where(CHANGES.c.user_key.in_(keys)), mine.where(CHANGES.c.resolved_id == user)
     ).scalar_subquery()
+
+
+def _in_org(org: str | None) -> ColumnElement[bool]:
+    return CHANGES.c.org.in_(select(schema.orgs.c.name)) if org is None else CHANGES.c.org == org
 
 
 def _operated(change: Change, act: str, now: float) -> Change:

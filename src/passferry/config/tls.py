@@ -67,6 +67,8 @@ def _loaded(context: ssl.SSLContext, files: TlsFiles) -> Mistake | None:
     except OSError:  # an SSLError is one, too
         return Mistake("tls_client_ca", "cannot be used", "give a PEM file of CA certificates")
     context.verify_mode = ssl.CERT_REQUIRED
+    # Who is listed is trusted, be it an issuing CA without its root; OpenSSL would want the root, too.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     if context.cert_store_stats()["x509_ca"]:
         return None
     return Mistake(

@@ -17,6 +17,7 @@ from passferry.domain.source_rules import folded
 Reader = Callable[[Any], Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_PORTS = {"https": 443, "http": 80}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd]?)")
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
@@ -121,17 +122,22 @@ def listen(value: Any) -> tuple[str, int]:
 
 
 def networks(value: Any) -> tuple[Network, ...]:
-    """Addresses and networks (CIDR): a list, or text with commas between them."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+    """Addresses and networks (CIDR): text with commas between them, or a list of such texts."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise Wrong("is no list of networks", "write them as in 10.0.0.7, 192.0.2.0/24")
-    return tuple(_network(part.strip()) for part in parts)
+    return tuple(_network(part.strip()) for item in items for part in item.split(","))
 
 
 def _network(text: str) -> Network:
     found: Network | None = None
     with contextlib.suppress(ValueError):
-        found = ipaddress.ip_network(text)
+        found = ipaddress.ip_network(text, strict=False)
+    if found is not None and "/" in text and found.network_address != ipaddress.ip_interface(text).ip:
+        raise Wrong(
+            "holds a network with bits of a host",
+            f"write {found} for the whole network, or {text.partition('/')[0]} for the one address",
+        )
     if found is None:
         raise Wrong(
             "holds what is no network", "write them as in 10.0.0.7, 192.0.2.0/24: address/prefix length"
@@ -170,13 +176,13 @@ def origin(value: Any) -> str:
     parts = _address(value)
     if parts.path not in ("", "/"):
         raise Wrong("has a path", "give scheme and host only, as in https://api.mypurecloud.com")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    return f"{parts.scheme}://{_host(parts)}"
 
 
 def base(value: Any) -> str:
     """An address with a path: https, or http on loopback; no user or query."""
     parts = _address(value)
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{_host(parts)}{parts.path.rstrip('/')}"
 
 
 def database(value: Any) -> str:
@@ -226,6 +232,12 @@ def _address(value: Any) -> SplitResult:
             "is neither https nor http on loopback", "passwords travel there: use https, as in https://host"
         )
     return parts
+
+
+def _host(parts: SplitResult) -> str:
+    """Host and port; without the port that the scheme means anyway, so that equal addresses look alike."""
+    host = parts.netloc.lower()
+    return host.rpartition(":")[0] if parts.port == _PORTS[parts.scheme] else host
 
 
 def _split(value: str) -> SplitResult | None:

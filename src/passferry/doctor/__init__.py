@@ -22,6 +22,10 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """
     several = f"{len(settings.orgs)} orgs" if len(settings.orgs) != 1 else "one org"
     findings = [ok("configuration", f"no mistakes, {several}"), *look_at_state(settings)]
+    if settings.tls is not None:
+        from passferry.doctor.tls import look_at_certificate  # late: few need what it imports
+
+        findings.append(look_at_certificate(settings.tls.cert, clock.now()))
     turns = asyncio.Semaphore(ORGS_AT_ONCE)
 
     async def one(name: str) -> list[Finding]:

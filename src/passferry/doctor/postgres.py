@@ -45,9 +45,6 @@ def _server(server: Server, ahead: float) -> list[Finding]:
         why = "a pooler stands before the database: who waits may be answered a second late"
         hint = "connect to the server itself, or let the pooler keep sessions"
         findings.append(warn("database server", why, hint))
-        if not server.waits_for_disk:
-            why = "synchronous_commit is off, and a pooler may lose that passferry turns it on"
-            findings.append(fail("database server", why, "ALTER ROLE … SET synchronous_commit = on"))
     if abs(ahead) > CLOCK_WARN:
         side = "ahead of" if ahead > 0 else "behind"
         why = f"the database's clock is {abs(ahead):.0f} s {side} this machine's"

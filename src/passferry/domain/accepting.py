@@ -9,6 +9,9 @@ from passferry.domain.change import Change, Reference, State
 CLOCK_TOLERANCE = 300.0
 """Seconds by which the clocks of two sources may differ, and a source's may be ahead of ours."""
 
+KEYS_KEPT = 86400.0
+"""Seconds for which an Idempotency-Key is kept at least; longer while its change is live."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewChange:

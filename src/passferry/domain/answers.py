@@ -21,6 +21,9 @@ from passferry.domain.scim import NotScim, bare_version, text_of, value_of
 DEFAULT_WAIT = 60.0
 """Seconds to wait when a target throttles and does not say for how long: the window of Genesys Cloud."""
 
+AGREE = 2.0
+"""Seconds by which two clocks may differ for them to count as one; a ``Date`` has whole seconds."""
+
 LONGEST_WAIT = 7 * 86400.0
 """A wait beyond a week is taken for a mistake and cut to one."""
 
@@ -157,7 +160,7 @@ def _classify(answer: Answer, now: float | None, password: Password | None, *, w
         return _not_allowed(status, code, trace)
     if write and _is_conflict(answer):
         return Outcome(Kind.CONFLICT, "version.conflict", trace)
-    return _refused(answer, code, trace, wait, write=write)
+    return _refused(answer, code, trace, wait, now, write=write)
 
 
 def _is_conflict(answer: Answer) -> bool:
@@ -181,7 +184,9 @@ def _not_allowed(status: int, code: str, trace: str | None) -> Outcome:
     return Outcome(Kind.ORG_DOWN, (code if status == 403 else "") or "not.authorized", trace)
 
 
-def _refused(answer: Answer, code: str, trace: str | None, wait: float | None, *, write: bool) -> Outcome:
+def _refused(
+    answer: Answer, code: str, trace: str | None, wait: float | None, now: float | None, *, write: bool
+) -> Outcome:
     body = answer.members()
     if body is None and answer.body != b"":
         return unusable(answer, write=write)
@@ -192,7 +197,7 @@ def _refused(answer: Answer, code: str, trace: str | None, wait: float | None, *
     if not write:
         # Nothing was asked to be changed: whoever looks again hourly loses nothing.
         return Outcome(Kind.BLOCKED, code, trace) if code else unusable(answer)
-    until = _not_before(_texts(body or {}))
+    until = _by_our_clock(_not_before(_texts(body or {})), answer, now)
     if until is not None or code == "password.too.young":
         return Outcome(Kind.NOT_NOW, "password.too.young", trace, not_before=until)
     return Outcome(Kind.REFUSED, code, trace)
@@ -252,6 +257,14 @@ def _not_before(texts: str) -> float | None:
         return datetime.fromisoformat(match.group(1)).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
+
+
+def _by_our_clock(at: float | None, answer: Answer, now: float | None) -> float | None:
+    """``at``, which the target's clock told, by ours (``now``); its ``Date`` shows how they differ."""
+    date = http_date(answer.headers.get("date", ""))
+    if at is None or date is None or now is None or -AGREE <= now - date <= answer.seconds + AGREE:
+        return at
+    return at + now - date
 
 
 def _throttled_for(answer: Answer, wait: float | None) -> float:

@@ -185,7 +185,8 @@ def _not_now(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure
     at = _old_enough_at(o.not_before) if o.not_before is not None else now + li.look_again
     if at >= c.expires_at:
         return Next(State.REFUSED, error=e or _failure("password.too.young", o))
-    return Next(State.PENDING, max(at, now + 1), error=e)
+    # By our clock it is old enough, and it is not: the clocks differ, and the wait must grow.
+    return Next(State.PENDING, at if at > now else now + backoff(c.attempts, li, r), error=e)
 
 
 def _blocked(c: Change, o: Outcome, now: float, li: Limits, r: float, e: Failure | None) -> Next:

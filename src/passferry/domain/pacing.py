@@ -22,6 +22,8 @@ UNSTATED_MARGIN = 1.5
 """The same where it states nothing: a window was once reported as 61 s."""
 LEARNT_FOR = 3600.0
 """Seconds for which a limit learnt from a 429 is believed; then the configured one is tried again."""
+LEARNT_FIRST = 180.0
+"""The same where a higher limit is stated: others' burst looks alike. Five times as long when repeated."""
 _NOTHING = 1e-9
 """Seconds by which sums of fractions are off."""
 _SAME_WINDOW = 2.5
@@ -30,6 +32,8 @@ OTHERS_AFTER = 5.0
 """Seconds of a window after which what others spend in it is estimated."""
 ROOM = 0.9
 """A 429 while less than this share of the stated limit is spent is another limit's, which nothing states."""
+NOBODY = 0.02
+"""Share of the stated limit up to which what others spend in a minute explains no 429."""
 LEAST_SHARE = 0.1
 """Of the limit, which we do not go below for others' sake."""
 BURST = 8
@@ -64,11 +68,12 @@ class _Others:
 class Pacer:
     """The pacing of one org over all its tokens. Not thread-safe; the owner loop alone uses it."""
 
-    def __init__(self, limit: int, now: float, blocked_until: float = 0.0) -> None:
+    def __init__(self, limit: int, now: float) -> None:
         """Start from ``limit`` requests a minute."""
         self.configured = max(1, limit)
         self._learnt: int | None = None
-        self._learnt_until = 0.0
+        self._learnt_at = float("-inf")
+        self._learnt_until = self._learnt_for = 0.0
         self._stated_limit: int | None = None
         self._stated: Stated | None = None
         self._sent: deque[float] = deque()
@@ -77,7 +82,7 @@ class Pacer:
         self._others: _Others | None = None
         self._others_before = 0.0  # their rate in the window before
         self._next = now
-        self.blocked_until = blocked_until
+        self.blocked_until = 0.0
 
     @property
     def limit(self) -> int:
@@ -179,8 +184,8 @@ class Pacer:
     def throttled(self, now: float, wait: float) -> None:
         """A 429: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was let in.
 
-        It is unstated where nothing is stated, and where what is stated leaves room: there is another limit
-        below it, of SCIM alone, say.
+        It is unstated where nothing is stated, and where what is stated leaves room although hardly anybody
+        else was seen to spend of it: there is another limit below it, of SCIM alone, say.
         """
         self.block(now + wait)
         self._forget(now)
@@ -188,13 +193,26 @@ class Pacer:
         if spent < max(20, self.limit // 10) or not self._unstated():
             return
         self._learnt = max(1, min(self.limit, spent - max(1, len(self._refused))))
-        self._learnt_until = now + LEARNT_FOR
+        self._learnt_until = now + self._believed_for(now)
+        self._learnt_at = now
+
+    def _believed_for(self, now: float) -> float:
+        since = now - self._learnt_at
+        if self._stated_limit is None:
+            self._learnt_for = LEARNT_FOR
+        elif since > 2 * LEARNT_FOR:
+            self._learnt_for = LEARNT_FIRST
+        elif since > WINDOW:  # else it is the same time: several were under way
+            self._learnt_for = min(LEARNT_FOR, 5 * self._learnt_for)
+        return self._learnt_for
 
     def _unstated(self) -> bool:
         if self._stated_limit is None:
             return True
         stated = self._stated
-        return stated is not None and stated.count + stated.sent_since < ROOM * stated.allowed
+        if stated is None or self._others_rate() * WINDOW > NOBODY * stated.allowed:
+            return False
+        return stated.count + stated.sent_since < ROOM * stated.allowed
 
     def block(self, until: float) -> None:
         """Nothing starts before ``until``."""

@@ -5,6 +5,8 @@ due, and what it shows is used for ``FRESH`` seconds: so the quota decides how m
 """
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from passferry.domain.change import Change
@@ -22,6 +24,11 @@ MARGIN = 2.0
 """Seconds of ``FRESH`` that are not planned with: a store may be slow, somebody else may go first."""
 MOST_AHEAD = 8
 """Pages that are read at the same time, for targets that are fast but far away."""
+SAMPLE = 10
+"""Pages after which it shows whether a pass serves a user a page at least."""
+PROOFS_FIRST, PROOFS_LATER = 2, 2
+"""Users read singly, too, in each pass: of its first page, before anything is written; of each next one."""
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @dataclass(eq=False, slots=True)
@@ -32,12 +39,24 @@ class Listed:
     until: float  # monotonic; the write starts before
     waits: bool = True  # until its write's turn has come, or it was given up
     done: bool = False
-    refuted: bool = False  # the target said that the user had changed
+    served: bool = False  # no single read was needed
+    conflicted: bool = False  # the target said that the user had changed
+    differs: bool = False  # a single read of the same version showed something else
 
 
 def pages_of(total: int) -> int:
     """How many pages a list of ``total`` users has."""
     return -(-total // PAGE)
+
+
+def in_order(pages: int, draw: float) -> list[int]:
+    """The numbers of the first users of ``pages`` pages, in the order in which a pass reads them.
+
+    Any few of them that follow each other are spread over the list, so that they tell of the whole. ``draw``
+    is in [0, 1): a pass that begins anew does not begin with those already served.
+    """
+    turns = sorted(range(pages), key=lambda page: (draw + page * _GOLDEN) % 1.0)
+    return [1 + PAGE * page for page in turns]
 
 
 def pays(pages: int, due: int, capacity: int) -> bool:
@@ -65,14 +84,30 @@ def ahead(rate: float, latency: float) -> int:
 def belongs(change: Change, user: User) -> bool:
     """Whether ``user`` is who ``change`` is for, as far as a page can show it.
 
-    A name is one user's, whatever the case of its letters (RFC 7643 §4.1.1). But an inactive user may have
-    left it to somebody else.
+    Which names are one and the same (ß and ss, say) is for the target to tell: without its look-up, only what
+    is written alike is. An inactive user may have left the name to somebody else.
     """
-    if change.user.kind == "id":
-        return change.user.value.casefold() == user.id.casefold()
-    if change.user.value.casefold() != user.user_name.casefold() or not user.active:
-        return False
-    return change.resolved_id is None or change.resolved_id.casefold() == user.id.casefold()
+    name = change.user
+    if name.kind == "id":
+        return name.value.casefold() == user.id.casefold()
+    if change.resolved_id is None:
+        return name.value == user.user_name and user.active
+    same = name.value.casefold() == user.user_name.casefold() and user.active
+    return same and change.resolved_id.casefold() == user.id.casefold()
+
+
+def by_key(users: Sequence[User], others: Sequence[User]) -> dict[str, User]:
+    """Who of ``users`` changes with a key may be for. ``others`` are on the same page.
+
+    A name that two of the page share, letter case aside, means neither of them here.
+    """
+    names = Counter(user.user_name.casefold() for user in (*users, *others))
+    return {
+        key: user
+        for user in users
+        for key in keys_of(user)
+        if key.startswith("i:") or names[user.user_name.casefold()] == 1
+    }
 
 
 def keys_of(user: User) -> tuple[str, ...]:

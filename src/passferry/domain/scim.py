@@ -108,11 +108,12 @@ def value_of(text: str) -> Any:
     raise NotScim("not JSON")
 
 
-def parse_user(text: str, etag: str | None = None) -> User:
+def parse_user(text: str, etag: str | None = None, *, listed: bool = False) -> User:
     """The user in ``text``. ``etag`` is the answer's header, which wins over ``meta.version``.
 
     Raises ``NotScim`` unless it has one id and one userName, both text. A user that does not say ``active``
     is active (RFC 7643 §4.1.1 leaves the meaning to the service provider; only ``false`` means inactive).
+    Not so one that is ``listed``: a list may leave members out.
     """
     found = members(text)
     names = [name.lower() for name, _ in found]
@@ -126,7 +127,8 @@ def parse_user(text: str, etag: str | None = None) -> User:
     stated = meta.get("version") if isinstance(meta, dict) else None
     version = etag if bare_version(etag) is not None else stated
     inactive = active is False or (text_of(active) or "").casefold() == "false"
-    return User(user_id, user_name, not inactive, bare_version(version), text.strip(), _entity_tag(version))
+    is_active = active is True and "active" in named if listed else not inactive
+    return User(user_id, user_name, is_active, bare_version(version), text.strip(), _entity_tag(version))
 
 
 def same(one: str, other: str) -> bool:

@@ -337,7 +337,8 @@ def verify(
     elif same is None:
         print(f"passferry: nothing is known to have been delivered to {user}", file=sys.stderr)
         print(
-            "hint: only deliveries of this gateway are known, with the verifier switched on", file=sys.stderr
+            "hint: only deliveries of this gateway are known, with the verifier switched on and made by now",
+            file=sys.stderr,
         )
     else:
         print("it is the password last delivered" if same else "it is not the password last delivered")

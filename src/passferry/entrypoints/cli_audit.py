@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 import typer
 
 from passferry.entrypoints.cli_io import Code, fail, print_json, print_table
-from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, operator, run, settings_from
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    Org,
+    open_desk,
+    operator,
+    run,
+    settings_from,
+    the_orgs,
+)
 
 if TYPE_CHECKING:
     from passferry.domain.audit import Head
@@ -84,7 +93,7 @@ def _in_database(config: Path | None, org: str | None, kept: "Head | None") -> "
     from passferry.trail.verify import HeadPruned, check_chain
 
     async def check(desk: "Desk") -> "list[Finding]":
-        names = sorted(await desk.audit.heads()) if org is None else [org]
+        names = await the_orgs(desk, org)
         if kept is not None and len(names) > 1:
             _which(names, "--head")
         if kept is not None and not names:
@@ -124,10 +133,21 @@ def _in_files(
     except OSError as error:
         what, code = f"cannot read {error.filename}: {error.strerror}", Code.USAGE
     else:
-        if kept is not None and org is None and len(found) > 1:
-            _which([finding.org for finding in found], "--head")
-        return [finding for finding in found if org in (None, finding.org)]
+        return _asked(found, org, kept)
     return fail(what, hint, code)
+
+
+def _asked(found: "list[Finding]", org: str | None, kept: "Head | None") -> "list[Finding]":
+    """Those of ``org``; ends the command when there are none to tell about: that is no good news."""
+    names = [finding.org for finding in found]
+    if kept is not None and kept.seq > 0 and not found:
+        fail(f"the files hold no record, and the head kept elsewhere says that there were {kept.seq}")
+    if kept is not None and org is None and len(found) > 1:
+        _which(names, "--head")
+    if org is not None and org not in names:
+        known = ", ".join(names) or "none"
+        fail(f"the files hold no record of org {org!r}", f"the orgs in them are: {known}", Code.USAGE)
+    return [finding for finding in found if org in (None, finding.org)]
 
 
 def _where(paths: list[Path], error: "BrokenFile") -> str:
@@ -192,7 +212,7 @@ async def _export(desk: "Desk", file: str, org: str | None, after: int | None) -
     from passferry.trail.export import export as use_case
     from passferry.trail.export import note
 
-    names = await _orgs(desk, org)
+    names = await the_orgs(desk, org)
     if after is not None and len(names) > 1:
         _which(names, "--after")
     key = audit_key(desk.sealer)
@@ -207,13 +227,6 @@ async def _export(desk: "Desk", file: str, org: str | None, after: int | None) -
         what = f"{file} is whole, but the trail could not be told: the next export repeats its records"
         fail(what, "", Code.UNREACHABLE)
     return done
-
-
-async def _orgs(desk: "Desk", org: str | None) -> list[str]:
-    names = sorted(await desk.audit.heads())
-    if org is not None and org not in names:
-        fail(f"there is no org {org!r}", f"--org ORG; the orgs are: {', '.join(names)}", Code.USAGE)
-    return names if org is None else [org]
 
 
 def _tell(file: str, done: "list[Exported]", *, as_json: bool) -> None:
@@ -245,15 +258,15 @@ def prune(
     Files and trail are verified whole first. What is left still verifies: the trail itself says where it
     begins now. Keep the files: they are the only proof of what is deleted.
     """
-    from passferry.ports import TrailMoved
+    from passferry.ports import StoreFull, TrailMoved
     from passferry.trail.export import TrailBroken
     from passferry.trail.prune import NotExported
     from passferry.trail.verify import BrokenFile
 
-    hint, code = "nothing was deleted", Code.FAILED
+    hint, code, deleted = "", Code.FAILED, list[int]()
     with open_desk(settings_from(config), write=False) as desk:
         try:
-            done = run(_prune(desk, files, org, keep))
+            done = run(_prune(desk, files, org, keep, deleted))
         except BrokenFile as error:
             what = _where(files, error)
         except TrailBroken as error:
@@ -265,23 +278,32 @@ def prune(
                 f"org {error}: the oldest records are not those in the files, or somebody else deletes them"
             )
             hint = "run it again; if it says so again, `audit verify` and look which of them was altered"
+        except StoreFull as error:
+            what, code = str(error) or "the database does not answer", Code.UNREACHABLE
         except OSError as error:
             what, code = f"cannot read {error.filename}: {error.strerror}", Code.USAGE
         else:
             _tell_pruned(done, as_json=as_json)
             return
-    fail(what, hint, code)
+    if sum(deleted):
+        what = f"{sum(deleted)} records were deleted, then: {what}"
+        hint = hint or "run it again: it goes on"
+    fail(what, hint or "nothing was deleted", code)
 
 
-async def _prune(desk: "Desk", files: list[Path], org: str | None, days: int) -> "list[Pruned]":
+async def _prune(
+    desk: "Desk", files: list[Path], org: str | None, days: int, deleted: list[int]
+) -> "list[Pruned]":
     from passferry.adapters.new_file import sync
     from passferry.state import audit_key
     from passferry.trail.prune import prune as use_case
 
     for path in files:
         sync(path)
-    names, key = await _orgs(desk, org), audit_key(desk.sealer)
-    return await use_case(desk.audit, key, lambda: _texts(files), names, days, operator(), desk.clock)
+    names, key = await the_orgs(desk, org), audit_key(desk.sealer)
+    return await use_case(
+        desk.audit, key, lambda: _texts(files), names, days, operator(), desk.clock, deleted.append
+    )
 
 
 def _tell_pruned(done: "list[Pruned]", *, as_json: bool) -> None:

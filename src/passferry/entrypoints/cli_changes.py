@@ -15,7 +15,16 @@ from passferry.entrypoints.cli_io import (
     print_table,
     timestamp,
 )
-from passferry.entrypoints.cli_state import Config, Json, Org, open_desk, operator, run, settings_from
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    Org,
+    open_desk,
+    operator,
+    run,
+    settings_from,
+    the_orgs,
+)
 
 if TYPE_CHECKING:
     from passferry.domain.audit import Record
@@ -45,6 +54,7 @@ def list_changes(
     states = _states(state or [])
     with open_desk(settings_from(config), write=False) as desk:
         start = _since(since, desk.clock.now())
+        run(the_orgs(desk, org))
         found = run(
             desk.lookup.changes(
                 org=org,

@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume, forget a user.")
 access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke; let a source send again.")
 
-OPERATOR = "operator"
-"""What the store calls a pause by a person, as against one that delivery made by itself."""
-
-MOST_LIVE = 100_000
-"""Live changes are counted up to here."""
-
 ROLES = ("source", "operator", "metrics")
 
 
@@ -86,15 +80,13 @@ def _target(org: Any) -> str:
 
 
 async def _lines(desk: "Desk") -> list[OrgLine]:
-    from passferry.domain.change import LIVE
-
-    now = desk.clock.now()
+    now, figures = desk.clock.now(), await desk.figures.orgs()
     lines = []
     for name, org in desk.settings.orgs.items():
-        state = await desk.delivery.org_state(name)
-        live = await desk.lookup.changes(org=name, states=tuple(LIVE), limit=MOST_LIVE)
-        blocked = state.blocked_until if state.blocked_until > now else None
-        lines.append(OrgLine(name, _target(org), state.paused, blocked, len(live), org.dry_run))
+        found = figures[name]
+        blocked = found.blocked_until if found.blocked_until > now else None
+        live = found.waiting + found.parked
+        lines.append(OrgLine(name, _target(org), found.paused, blocked, live, org.dry_run))
     return lines
 
 
@@ -104,6 +96,8 @@ OrgName = Annotated[str, typer.Argument(metavar="ORG", help="The org's name; a s
 @orgs.command()
 def pause(org: OrgName, config: Config = None, as_json: Json = False) -> None:
     """Stop delivery to an org; changes are still accepted and kept."""
+    from passferry.org_health import OPERATOR
+
     _set_paused(org, OPERATOR, config, as_json)
 
 

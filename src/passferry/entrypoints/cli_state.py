@@ -55,18 +55,18 @@ def code_of(error: "StateError") -> Code:
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import state
-    from passferry.ports import StoreAway, StoreBusy, StoreFull
+    from passferry.ports import StoreAway, StoreBusy, StoreFull, StoreLost
 
     with ExitStack() as held:
         try:
             desk = held.enter_context(state.open_desk(settings, write=write))
         except state.StateError as error:
             fail(error.what, error.hint, code_of(error))
-        except PermissionError as error:
-            what = f"user id {os.geteuid()} may not use {error.filename}"
-            fail(what, "run the command as the user who runs `serve`, for example with sudo -u", Code.USAGE)
         try:
             yield desk
+        except StoreLost:
+            hint = "look at what it was to change before trying again"
+            fail("the disk failed: whether anything was changed is not known", hint, Code.UNREACHABLE)
         except StoreAway:
             fail("the database does not answer", "try again", Code.UNREACHABLE)
         except StoreBusy:
@@ -97,6 +97,14 @@ def the_org(settings: "Settings", org: str | None) -> str:
         what = f"there is no org {name!r}" if org is not None else "several orgs, and none is named `default`"
         fail(what, f"--org ORG; the orgs are: {known}", Code.USAGE)
     return name
+
+
+async def the_orgs(desk: "Desk", org: str | None) -> list[str]:
+    """All orgs that the database knows, or only ``org``; ends the command when it does not know that."""
+    names = sorted(await desk.audit.heads())
+    if org is not None and org not in names:
+        fail(f"there is no org {org!r}", f"--org ORG; the orgs are: {', '.join(names)}", Code.USAGE)
+    return names if org is None else [org]
 
 
 def operator() -> str:

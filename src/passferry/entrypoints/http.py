@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, Taken, no_room
+from passferry.accept import NotAccepted, Request, Taken, no_room, store_lost
 from passferry.domain.audit import safe_id
 from passferry.domain.change import RETRYABLE, Change, Reference, State, as_seen
 from passferry.domain.password import Password
@@ -29,10 +29,11 @@ from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, Pace, StoreFull
+from passferry.ports import Caller, Clock, LookupStore, NotNow, Pace, StoreFull, StoreLost
 
 _WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+Handle = Callable[[Exchange], Awaitable[Answer]]
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
 
 
@@ -64,6 +65,8 @@ class HttpParts:
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
     metrics: Callable[[Collection[str]], Awaitable[bytes]]  # orgs (none: all) to text
     pace: Callable[[str], Awaitable[Pace]]
+    fatal: Callable[[str], None]  # told why the process must end
+    answered: Callable[[str, int], None] = lambda route, status: None  # told of each answer, for the figures
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
     max_wait: float = 15.0
@@ -75,25 +78,35 @@ class HttpParts:
 def app(parts: HttpParts) -> Starlette:
     """The gateway as an ASGI application. It opens and starts nothing."""
     gateway = _Gateway(parts)
+
+    def route(method: str, path: str, handle: Handle) -> Route:
+        return Route(path, _Endpoint(path, handle, parts.fatal), methods=[method])
+
     routes = [
-        _route("POST", "/sync/password", gateway.sync),
-        _route("POST", "/orgs/{org}/sync/password", gateway.sync),
-        _route("GET", "/changes/{id}", gateway.show),
-        _route("GET", "/changes", gateway.list),
-        _route("POST", "/changes/{id}/retry", gateway.retry),
-        _route("POST", "/changes/{id}/cancel", gateway.cancel),
-        _route("POST", "/orgs/{org}/pause", gateway.pause),
-        _route("POST", "/orgs/{org}/resume", gateway.resume),
-        _route("POST", "/policy/check", gateway.check),
-        _route("POST", "/orgs/{org}/policy/check", gateway.check),
-        _route("GET", "/pace", gateway.pace),
-        _route("GET", "/orgs/{org}/pace", gateway.pace),
-        _route("GET", "/metrics", gateway.metrics),
-        _route("GET", "/openapi.json", gateway.openapi),
-        _route("GET", "/healthz", gateway.health),
-        _route("GET", "/readyz", gateway.readiness),
+        route("POST", "/sync/password", gateway.sync),
+        route("POST", "/orgs/{org}/sync/password", gateway.sync),
+        route("GET", "/changes/{id}", gateway.show),
+        route("GET", "/changes", gateway.list),
+        route("POST", "/changes/{id}/retry", gateway.retry),
+        route("POST", "/changes/{id}/cancel", gateway.cancel),
+        route("POST", "/orgs/{org}/pause", gateway.pause),
+        route("POST", "/orgs/{org}/resume", gateway.resume),
+        route("POST", "/policy/check", gateway.check),
+        route("POST", "/orgs/{org}/policy/check", gateway.check),
+        route("GET", "/pace", gateway.pace),
+        route("GET", "/orgs/{org}/pace", gateway.pace),
+        route("GET", "/metrics", gateway.metrics),
+        route("GET", "/openapi.json", gateway.openapi),
+        route("GET", "/healthz", gateway.health),
+        route("GET", "/readyz", gateway.readiness),
     ]
-    guard = Middleware(Guard, monotonic=parts.clock.monotonic, front=parts.front, door=parts.door)
+    guard = Middleware(
+        Guard,
+        monotonic=parts.clock.monotonic,
+        front=parts.front,
+        door=parts.door,
+        answered=parts.answered,
+    )
     made = Starlette(
         routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such_path_or_method}
     )
@@ -104,12 +117,13 @@ def app(parts: HttpParts) -> Starlette:
 class _Endpoint:
     """Turns a function from ``Exchange`` to ``Answer`` into an ASGI application."""
 
-    def __init__(self, path: str, handle: Callable[[Exchange], Awaitable[Answer]]) -> None:
-        self._path, self._handle = path, handle
+    def __init__(self, path: str, handle: Handle, fatal: Callable[[str], None]) -> None:
+        self._path, self._handle, self._fatal = path, handle, fatal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["passferry"]
         exchange.route = self._path
+        lost: str | None = None
         try:
             answer = await self._handle(exchange)
         except Problem as problem:
@@ -118,11 +132,11 @@ class _Endpoint:
             answer = answers.of_refusal(refusal)
         except StoreFull as full:
             answer = answers.of_refusal(no_room(full))
+        except StoreLost as error:
+            answer, lost = answers.of_refusal(store_lost()), str(error)
         await answers.send_answer(answer, scope, send)
-
-
-def _route(method: str, path: str, handle: Callable[[Exchange], Awaitable[Answer]]) -> Route:
-    return Route(path, _Endpoint(path, handle), methods=[method])
+        if lost is not None:
+            self._fatal(lost)
 
 
 async def _no_such_path_or_method(request: StarletteRequest, error: Exception) -> Response:

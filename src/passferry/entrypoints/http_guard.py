@@ -94,10 +94,20 @@ class Guard:
         monotonic: seconds from an arbitrary start, for the log.
         front: knows who may speak plain HTTP.
         door: is closed while the process ends.
+        answered: told of each answer: the template of its route (``none``: it reached none), its status.
     """
 
-    def __init__(self, app: ASGIApp, *, monotonic: Callable[[], float], front: Front, door: Door) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        monotonic: Callable[[], float],
+        front: Front,
+        door: Door,
+        answered: Callable[[str, int], None],
+    ) -> None:
         self._app, self._monotonic, self._front, self._door = app, monotonic, front, door
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI has it."""
@@ -135,6 +145,7 @@ class Guard:
         if failure is not None:
             _log.error("request failed", error=failure[0], at=failure[1], route=exchange.route)
             await self._fail(exchange, scope, note_and_send)
+        self._answered(exchange.route, exchange.status)
         self._line(exchange, scope["method"], started)
 
     async def _fail(self, exchange: Exchange, scope: Scope, send: Send) -> None:

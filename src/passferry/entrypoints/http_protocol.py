@@ -5,7 +5,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 20.0
-"""Until the head of a request is complete: from the connection, else from the head's first byte."""
+"""Until the head of a request is complete: from the connection, else from the first byte after an answer."""
 MOST_HEAD = 64 * 1024
 """Bytes of a head, to the size of one read; parser and protocol themselves have no limit."""
 
@@ -37,6 +37,10 @@ class Protocol(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._head_timer is None:
+            if not self.transport.is_closing() and self.cycle.response_complete:
+                # The rest of a body that nobody read, or an empty line: it ended the wait for the next
+                # request, so the head of that is due now.
+                self._expect_head()
             return
         self._head_bytes += len(data)
         if self._head_bytes > MOST_HEAD and not self.transport.is_closing():

@@ -67,6 +67,8 @@ class HttpServer:
             paused=gateway.leases.paused,
             metrics=gateway.metrics,
             pace=gateway.pace,
+            fatal=gateway.fatal,
+            answered=gateway.meter.answered,
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),

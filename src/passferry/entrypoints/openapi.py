@@ -24,7 +24,7 @@ _ANY: Codes = {
 }
 _KEYED: Codes = {
     401: ("access.key.missing", "access.key.refused"),
-    503: ("disk.full", "store.away", "store.busy"),  # the holders of keys are in the store, too
+    503: ("disk.full", "store.away", "store.busy", "store.lost"),  # the holders of keys are in the store, too
 }
 _ROLE: Codes = {403: ("role.forbidden",)}
 _ORG: Codes = {403: ("org.forbidden",)}
@@ -51,7 +51,7 @@ _SYNC: Codes = {
     403: ("user.protected",),
     409: ("change.stale", "idempotency.key.reused", "superseded"),
     429: ("source.too.fast", "source.stopped"),
-    503: ("queue.full", "store.lost", "key.missing"),
+    503: ("queue.full", "key.missing"),
 }
 
 
@@ -270,7 +270,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether changes are accepted and delivered; the reasons are told to holders of a key",
         (),
         {200: "Done"},
-        ({503: ("not.ready", "disk.full", "store.away", "store.busy")},),
+        ({503: ("not.ready", "disk.full", "store.away", "store.busy", "store.lost")},),
     ),
 )
 

@@ -131,6 +131,13 @@ def _number(query: dict[str, list[str]], name: str, default: int) -> int:
     )
 
 
+_LEFT_OUT = {
+    ListUsers.WHOLE: (),
+    ListUsers.REDUCED: scim_filter.REDUCED,
+    ListUsers.WITHOUT_SKILLS: scim_filter.SKILLS,
+}
+
+
 def _list(call: Call) -> Reply:
     query, settings = call.query(), call.settings
     found = scim_filter.select(call.directory, query.get("filter", [None])[-1], settings)
@@ -139,8 +146,8 @@ def _list(call: Call) -> Reply:
     attributes, excluded = _names(query, "attributes"), _names(query, "excludedAttributes")
     if count > 25 and not attributes and not excluded and settings.large_pages is Accepted.REFUSED:
         raise too_many(5, "5")
-    if settings.list_users is ListUsers.REDUCED and not attributes:
-        excluded = [*excluded, *scim_filter.REDUCED]
+    if not attributes:
+        excluded = [*excluded, *_LEFT_OUT[settings.list_users]]
     page = found[start - 1 : start - 1 + count]
     if attributes or excluded:
         resources = [

@@ -15,12 +15,8 @@ _EQ = re.compile(r"^\s*(\S+)\s+eq\s+(.+?)\s*$", re.IGNORECASE | re.DOTALL)
 _BRACKET = re.compile(r"^\s*(\S+?)\[(.*)\]\s*$", re.DOTALL)
 _AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 ALWAYS = ("schemas", "id", "userName", "active", "meta")
-REDUCED = (
-    "roles",
-    "externalId",
-    f"{GENESYS}:routingSkills",
-    f"{GENESYS}:routingLanguages",
-)
+SKILLS = (f"{GENESYS}:routingSkills",)
+REDUCED = ("roles", "externalId", *SKILLS, f"{GENESYS}:routingLanguages")
 
 
 def _invalid(detail: str) -> ScimRefused:

@@ -101,6 +101,7 @@ class ListUsers(StrEnum):
 
     WHOLE = "whole"
     REDUCED = "reduced"
+    WITHOUT_SKILLS = "without-skills"
 
 
 class FilterValues(StrEnum):
@@ -157,7 +158,9 @@ class Settings:
         FilterValues.EITHER
     )
     list_users: Annotated[
-        ListUsers, "`reduced`: list items leave out roles, externalId, skills and languages."
+        ListUsers,
+        "`reduced`: list items leave out roles, externalId, skills and languages; "
+        "`without-skills`: skills only, so that a user without any is shown whole.",
     ] = ListUsers.WHOLE
     large_pages: Annotated[
         Accepted, "`refused`: count above 25 without attribute selection answers 429, as the document warns."

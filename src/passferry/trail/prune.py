@@ -62,6 +62,7 @@ async def prune(
     days: int,
     actor: str,
     clock: Clock,
+    told: Callable[[int], None] = lambda records: None,
 ) -> list[Pruned]:
     """Delete the records of ``orgs`` that are older than ``days`` and in ``files``; others stay.
 
@@ -76,6 +77,7 @@ async def prune(
         days: age that records reach before they go, at least ``LEAST_DAYS``.
         actor: who does it, for the audit trail.
         clock: tells how old a record is.
+        told: called with the number of records of each batch that was deleted.
 
     Raises:
         BrokenFile: a file is not what an export wrote.
@@ -88,10 +90,10 @@ async def prune(
     for line in file_lines(files(), Files(key)):
         job = jobs.get(line.org)
         if job is not None and job.wants(line.link, before) and len(job.batch) == BATCH:
-            await _delete(store, job, actor, clock)
+            told(await _delete(store, job, actor, clock))
             await asyncio.sleep(PAUSE)
     for job in jobs.values():
-        await _delete(store, job, actor, clock)
+        told(await _delete(store, job, actor, clock))
     return list(jobs.values())
 
 
@@ -117,8 +119,10 @@ async def _base(store: AuditStore, key: bytes, org: str) -> Head:
     return found.base
 
 
-async def _delete(store: AuditStore, job: Pruned, actor: str, clock: Clock) -> None:
-    if job.batch:
+async def _delete(store: AuditStore, job: Pruned, actor: str, clock: Clock) -> int:
+    deleted = len(job.batch)
+    if deleted:
         job.base = await store.prune(job.org, job.base, job.batch, actor, clock.now())
-        job.records += len(job.batch)
+        job.records += deleted
         job.batch = []
+    return deleted

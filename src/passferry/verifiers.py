@@ -1,0 +1,70 @@
+"""Verifiers of what was delivered, made beside the write.
+
+For a while, a machine may deliver faster than it hashes. An outcome that is known must not wait for that:
+until it is committed, the write counts as one whose effect nobody knows. So it is committed without its
+verifier when that takes long; the verifier comes after it, or, when the org is given back, never.
+"""
+
+import asyncio
+
+import structlog
+
+from passferry.domain.change import Change
+from passferry.domain.password import Password
+from passferry.ports import Binding, DeliveryStore, Hasher, Sealer, StaleSeal
+
+log = structlog.get_logger("passferry.deliver")
+
+
+class Verifiers:
+    """Those of one org."""
+
+    def __init__(self, org: str, hasher: Hasher | None, sealer: Sealer, store: DeliveryStore) -> None:
+        """``hasher`` None: none are made."""
+        self._org, self._hasher, self._sealer, self._store = org, hasher, sealer, store
+        self._under_way: set[asyncio.Task[bytes]] = set()
+
+    def begin(self, password: Password) -> "asyncio.Task[bytes] | None":
+        """Begin to make the verifier of ``password``, where one is to be made. Whoever asked cancels it."""
+        if self._hasher is None:
+            return None
+        hashing = asyncio.create_task(self._hasher.hash(password))
+        self._under_way.add(hashing)
+        hashing.add_done_callback(self._under_way.discard)
+        return hashing
+
+    def give_up(self) -> None:
+        """Make none any more."""
+        self._hasher = None
+        for hashing in list(self._under_way):
+            hashing.cancel()
+
+    async def of(
+        self, change: Change, hashing: "asyncio.Task[bytes] | None", within: float | None = None
+    ) -> bytes | None:
+        """The verifier of what ``change`` brought; None when there is none ``within`` so many seconds."""
+        if hashing is None:
+            return None
+        await asyncio.wait([hashing], timeout=within)
+        if not hashing.done() or hashing.cancelled():
+            return None
+        if isinstance(hashing.exception(), MemoryError | RuntimeError):
+            log.error("verifier.failed", org=self._org, change=change.id)
+            return None
+        return hashing.result()
+
+    async def add(self, change: Change, hashing: "asyncio.Task[bytes] | None") -> None:
+        """Store, when it is done, the verifier of a change that was settled without. Raises ``StoreFull``."""
+        verifier = await self.of(change, hashing)
+        if verifier is None:
+            return
+        try:
+            await self._store.add_verifier(change, self.sealed(change, verifier))
+        except StaleSeal as stale:
+            if self._sealer.use(str(stale)):
+                await self._store.add_verifier(change, self.sealed(change, verifier))
+
+    def sealed(self, change: Change, verifier: bytes) -> bytes:
+        """``verifier`` of what ``change`` brought, under the active key."""
+        binding = Binding("verifier", self._org, change.resolved_id or "", change.id)
+        return self._sealer.seal(verifier, binding)
