@@ -370,8 +370,11 @@ def test_what_is_kept_beside_the_file_holds_no_user_and_no_password(cli: Cli, ga
     assert "example" not in text
     assert GOOD not in text
     with kept.open("a") as journal:
-        journal.write('[3, "change", "torn')
-    gateway.by_user = {}
+        journal.write('[3, "change", "torn' + "x" * 500)
+    gateway.by_user, gateway.states = {}, {"c1": {"status": "parked", "error": {"code": "user.unknown"}}}
+    assert cli("import", str(path)).out == "rows: 2; 1 applied, 1 parked\nrow 3: parked user.unknown\n"
+    assert [json.loads(line)[0] for line in kept.read_text().splitlines()] == [1, 2, 3, 2]
+    gateway.states = {}
     assert cli("import", str(path)).out == "rows: 2; 2 applied\n"
 
 
