@@ -88,7 +88,7 @@ Commands:
   import    Send the new passwords of a CSV file.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
-  hook      On a source's machine: hand its passwords over (pam, ltb, flush).
+  hook      On a source's machine: hand its passwords over.
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.

@@ -368,7 +368,7 @@ async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> b
 @app.command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    short_help="On a source's machine: hand its passwords over (pam, ltb, flush).",
+    short_help="On a source's machine: hand its passwords over.",
 )
 def hook(context: typer.Context) -> None:
     """Run a hook. ``__main__`` does before it loads this module; here it stands for the help."""

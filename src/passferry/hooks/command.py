@@ -16,6 +16,8 @@ from passferry.hooks.conceal import wipe_arguments
 HOOKS = {
     "pam": "passferry.hooks.pam",
     "ltb": "passferry.hooks.ltb",
+    "samba": "passferry.hooks.samba",
+    "openldap": "passferry.hooks.openldap",
     "flush": "passferry.hooks.flush",
 }
 WITH_PASSWORDS = frozenset({"ltb"})
@@ -29,6 +31,10 @@ Commands:
   pam --check|--push                      For pam_exec and pam_script.
   ltb --pre|--post [--base64|--plain] -- LOGIN NEW [OLD]
                                           For LTB Self Service Password.
+  samba [--user-attribute NAME]           The script of samba-tool user syncpasswords.
+  openldap [--socket PATH] [--slapd-user USER] [--ldapi PATH]
+           [--user-attribute NAME] [--slapd-config PATH]
+                                          Serve the sock overlay of slapd.
   flush [--seconds SECONDS] [--json]      Hand over what is spooled.
 
 Options of each:
