@@ -76,6 +76,7 @@ test-wheel: wheel     ## the tests against the installed wheel
 	build/wheel/venv/bin/python -m pip $(PIPOPTS) --no-deps --no-index dist/*.whl
 	cd build/wheel/tree && PATH="$(CURDIR)/build/wheel/venv/bin:$$PATH" ../venv/bin/python -m pytest -q -n $(WORKERS) \
 	  --dist worksteal --ignore=tests/process/test_promises.py --ignore=tests/process/test_crashpoints.py --ignore=tests/campaign \
+	  --ignore=tests/sources \
 	  --junitxml=$(CURDIR)/build/test-wheel.xml $(ARGS)
 
 lock: $(READY)        ## choose versions anew, with the hash of every file

@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
+import debian
 import postgres
 
 # No deadline: on a busy machine an example's time says nothing about the code.
@@ -12,8 +13,13 @@ settings.register_profile("passferry", deadline=None)
 settings.load_profile("passferry")
 
 
+collect_ignore = list(debian.left_out())
+
+
 def pytest_configure() -> None:
-    """A run that must not do without PostgreSQL does not begin without it."""
+    """A run that must not do without PostgreSQL, or Debian's programs, does not begin without them."""
+    if os.environ.get(debian.REQUIRED) and debian.left_out():
+        raise pytest.UsageError(str(debian.left_out()))
     if os.environ.get(postgres.REQUIRED) and postgres.described() is None:
         raise pytest.UsageError(postgres.missing())
 
@@ -25,6 +31,8 @@ def pytest_report_header() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Also where a quiet run shows no header: what was not tested."""
+    for test, reason in debian.left_out().items():
+        terminalreporter.line(f"NOT TESTED: {test}: {reason}", yellow=True)
     if postgres.described() is None:
         terminalreporter.line(f"NOT TESTED ON POSTGRESQL: {postgres.missing()}", yellow=True)
 

@@ -77,6 +77,9 @@ class FakeAccept:
     ) -> Sequence[Violation]:
         if self.refusal is not None:
             raise self.refusal
+        return self.violations(org, user, password)
+
+    def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
         name = user.value if user is not None and user.kind == "userName" else None
         return check(password, name, Rules())
 

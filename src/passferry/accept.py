@@ -214,9 +214,12 @@ class Accept:
 
         It may ask as often as it may send, and what it asks takes nothing from what it sends.
         """
-        intake = self._orgs[org]
-        self._admit(self._rates_of_checks, caller, intake)
-        return check(password, _name_in(user), intake.rules)
+        self._admit(self._rates_of_checks, caller, self._orgs[org])
+        return self.violations(org, user, password)
+
+    def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
+        """The policy's verdict, as a change would get it."""
+        return check(password, _name_in(user), self._orgs[org].rules)
 
     async def wait(self, change_id: str, seconds: float) -> Change:
         """The change once it ended or is parked; earlier when nothing can happen within ``seconds``."""

@@ -1,5 +1,6 @@
 """The state: a database and a key ring that belong together, opened for a process or for one command."""
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -32,6 +33,7 @@ from passferry.ports import (
     AuditStore,
     Clock,
     FiguresStore,
+    HandOver,
     Hasher,
     KeyHolder,
     LookupStore,
@@ -266,6 +268,28 @@ def open_ring(settings: Settings, *, missing: str | None = None) -> Sealer:
         return FileSealer(settings.key_file)
     except keyring.KeyRingMissing as error:
         what, hint = error.what, missing or error.hint
+    except keyring.KeyRingError as error:
+        what, hint = error.what, error.hint
+    raise StateError(what, hint)
+
+
+def renew_pairs(settings: Settings, clock: Clock) -> None:
+    """Let a ring without a pair for sources get one, where that can be, and destroy pairs that nothing needs.
+
+    Machines that share a database share a ring, too: one that changed its copy would not be understood by the
+    others. There rotation does it.
+    """
+    if settings.database_url is None:
+        with contextlib.suppress(StateError, keyring.KeyRingError), only_one_rotates(settings.key_file):
+            KeyFile(settings.key_file, clock.now).renew_pairs()
+
+
+def open_hand_over(settings: Settings) -> HandOver:
+    """What sources seal to us, over the key ring. Raises ``StateError``."""
+    from passferry.adapters.hand_over_keys import FileHandOver  # late: few commands need it
+
+    try:
+        return FileHandOver(settings.key_file)
     except keyring.KeyRingError as error:
         what, hint = error.what, error.hint
     raise StateError(what, hint)

@@ -41,9 +41,11 @@ COMMANDS = [
     "audit verify",
     "audit export",
     "audit prune",
+    "hook",
     "doctor",
     "keys create",
     "keys rotate",
+    "keys public",
 ]
 
 HEAVY = (
@@ -86,12 +88,13 @@ Commands:
   import    Send the new passwords of a CSV file.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
+  hook      On a source's machine: hand its passwords over.
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.
   access    Access keys: add, list, revoke; let a source send again.
   audit     The audit trail: verify, export, prune.
-  keys      The sealing keys: create, rotate.
+  keys      The sealing keys: create, rotate, public.
 
   Exit codes: 0 done, 1 refused or failed, 2 usage or configuration, 3 not
   reachable (try again), 4 accepted and not delivered yet.

@@ -22,7 +22,7 @@ class FileSealer:
     def __init__(self, path: Path) -> None:
         """Read the ring. Raises ``KeyRingError``."""
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._ring = RingSealer(keyring.load(path))
         self._missing: frozenset[str] = frozenset()
 
@@ -71,15 +71,16 @@ class FileSealer:
 
     def _follow(self) -> None:
         try:
-            stamp = _stamp(self._path)
-            if stamp == self._stamp:
+            found = stamp(self._path)
+            if found == self._stamp:
                 return
-            self._ring, self._stamp = RingSealer(keyring.load(self._path)), stamp
+            self._ring, self._stamp = RingSealer(keyring.load(self._path)), found
         except (KeyRingError, OSError):
             return  # what is sealed with a key that rotation replaced, the store does not take
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp(path: Path) -> Stamp:
+    """What tells one file at ``path`` from another that replaced it."""
     try:
         found = os.stat(path)  # noqa: PTH116  # before each seal: pathlib takes as long again
     except FileNotFoundError:
@@ -111,13 +112,22 @@ class KeyFile:
         ring = self._load()
         if keyring.by_age(ring)[1] is None:
             ring = keyring.with_prepared_key(ring, self._clock())
-        ring = keyring.with_newest_active(ring)
+        ring = keyring.with_newest_active(ring, self._clock())
         keyring.replace(self._path, ring)
         return ring.active
 
     def destroy_old(self) -> None:
         """See the port."""
-        keyring.replace(self._path, keyring.with_active_only(self._load()))
+        keyring.replace(self._path, keyring.with_active_only(self._load(), self._clock()))
+
+    def renew_pairs(self) -> bool:
+        """Make a pair if none can be announced, destroy those that nothing needs; whether it wrote."""
+        ring = self._load()
+        better = keyring.with_pair(ring, self._clock())
+        if better == ring:
+            return False
+        keyring.replace(self._path, better)
+        return True
 
     def _load(self) -> KeyRing:
         return keyring.load(self._path)

@@ -4,11 +4,13 @@ The file is JSON, owned by the user who runs Passferry, and readable by nobody e
 
     {"kind": "passferry key ring", "version": 1, "active": ID,
      "keys": [{"id": ID, "created": RFC 3339, "key": BASE64 of 32 bytes}, …],
-     "mac": BASE64 of 32 bytes}
+     "mac": BASE64 of 32 bytes,
+     "pairs": [{"id": ID, "key": ID, "created": RFC 3339, "retired": RFC 3339 or null,
+                "private": BASE64 of 32 bytes}, …]}
 
 An ID is 16 hexadecimal digits in lower case. Sealing uses the active key; every key of the ring opens. Keys
 are listed by age: those before the active one wait to be destroyed, one after it was prepared for the next
-rotation.
+rotation. ``pairs`` may be missing, as it is in rings of older releases (``ring_pairs`` says what it is for).
 
 Rotation replaces sealing keys and keeps the MAC key: audit chains and idempotency MACs outlive any of them.
 """
@@ -16,6 +18,7 @@ Rotation replaces sealing keys and keeps the MAC key: audit chains and idempoten
 import base64
 import binascii
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -26,7 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from passferry.adapters import ring_pairs
 from passferry.adapters.new_file import sync
+from passferry.adapters.ring_pairs import BadPair, Pair, new_pair
 
 KEY_BYTES = 32
 ID_BYTES = 8
@@ -68,34 +73,59 @@ class KeyRing:
     active: str
     keys: Mapping[str, SealingKey]
     mac_key: bytes = field(repr=False)
+    pairs: tuple[Pair, ...] = ()  # by age
 
 
 def generate(now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
-    """A ring of one fresh sealing key and a fresh MAC key.
+    """A ring of one fresh sealing key with its pair, and a fresh MAC key.
 
     Args:
         now: epoch seconds, written down as the key's time of creation.
         random: gives that many bytes from a cryptographic source.
     """
-    created = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    created = _time(now)
     key = SealingKey(random(ID_BYTES).hex(), created, random(KEY_BYTES))
-    return KeyRing(key.id, {key.id: key}, random(KEY_BYTES))
+    mac_key = random(KEY_BYTES)
+    return KeyRing(key.id, {key.id: key}, mac_key, (new_pair(key.id, created, random(KEY_BYTES)),))
+
+
+def _time(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def with_prepared_key(ring: KeyRing, now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
-    """``ring`` with one sealing key more, which is not active yet; arguments as those of ``generate``."""
-    (fresh,) = generate(now, random).keys.values()
-    return KeyRing(ring.active, {**ring.keys, fresh.id: fresh}, ring.mac_key)
+    """``ring`` with one sealing key and its pair more, not in use yet; arguments as those of ``generate``."""
+    more = generate(now, random)
+    return dataclasses.replace(ring, keys={**ring.keys, **more.keys}, pairs=(*ring.pairs, *more.pairs))
 
 
-def with_newest_active(ring: KeyRing) -> KeyRing:
-    """``ring`` with its newest sealing key as the active one."""
-    return KeyRing(list(ring.keys)[-1], ring.keys, ring.mac_key)
+def with_newest_active(ring: KeyRing, now: float) -> KeyRing:
+    """``ring`` with its newest sealing key as the active one from ``now`` on, epoch seconds."""
+    active = list(ring.keys)[-1]
+    return dataclasses.replace(ring, active=active, pairs=ring_pairs.retired(ring.pairs, active, _time(now)))
 
 
-def with_active_only(ring: KeyRing) -> KeyRing:
-    """``ring`` without the sealing keys that are not active. The MAC key stays."""
-    return KeyRing(ring.active, {ring.active: ring.keys[ring.active]}, ring.mac_key)
+def with_active_only(ring: KeyRing, now: float) -> KeyRing:
+    """``ring`` without the sealing keys that are not active, and the pairs that nothing needs at ``now``.
+
+    The MAC key stays.
+    """
+    return dataclasses.replace(
+        ring, keys={ring.active: ring.keys[ring.active]}, pairs=ring_pairs.kept(ring.pairs, now)
+    )
+
+
+def with_pair(ring: KeyRing, now: float, random: Callable[[int], bytes] = os.urandom) -> KeyRing:
+    """``ring`` with a pair to announce, if it had none; without those that nothing needs at ``now``."""
+    pairs = ring_pairs.kept(ring.pairs, now)
+    if announced(dataclasses.replace(ring, pairs=pairs)) is None:
+        pairs = (new_pair(ring.active, _time(now), random(KEY_BYTES)), *pairs)
+    return dataclasses.replace(ring, pairs=pairs)
+
+
+def announced(ring: KeyRing) -> Pair | None:
+    """The pair to whose public key sources are to seal."""
+    return ring_pairs.announced(ring.pairs, by_age(ring)[1])
 
 
 def by_age(ring: KeyRing) -> tuple[frozenset[str], str | None]:
@@ -282,6 +312,7 @@ def _serialize(ring: KeyRing) -> bytes:
             for key in ring.keys.values()
         ],
         "mac": base64.b64encode(ring.mac_key).decode(),
+        "pairs": [ring_pairs.written(pair) for pair in ring.pairs],
     }
     return json.dumps(document, indent=1).encode() + b"\n"
 
@@ -311,7 +342,7 @@ def _document(content: bytes) -> dict[str, Any]:
         raise _Malformed("it is not a Passferry key ring")
     if document.get("version") != VERSION or isinstance(document["version"], bool):
         raise _Malformed("its version is not known to this release")
-    if set(document) != {"kind", "version", "active", "keys", "mac"}:
+    if set(document) - {"pairs"} != {"kind", "version", "active", "keys", "mac"}:
         raise _Malformed("it has missing or unknown members")
     return document
 
@@ -328,7 +359,18 @@ def _ring(document: dict[str, Any]) -> KeyRing:
         keys[key.id] = key
     if document["active"] not in keys:
         raise _Malformed("its active key is not among its keys")
-    return KeyRing(document["active"], keys, _key(document["mac"]))
+    return KeyRing(document["active"], keys, _key(document["mac"]), _pairs(document.get("pairs", [])))
+
+
+def _pairs(listed: Any) -> tuple[Pair, ...]:
+    if not isinstance(listed, list):
+        raise _Malformed("its key pairs are no list")
+    wrong = ""
+    try:
+        return tuple(ring_pairs.read(item) for item in listed)
+    except BadPair as error:
+        wrong = str(error)
+    raise _Malformed(wrong)
 
 
 def _sealing_key(item: Any) -> SealingKey:

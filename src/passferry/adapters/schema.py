@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     text,
 )
 
@@ -136,6 +137,10 @@ changes = Table(
         postgresql_where=text("live"),
     ),
 )
+
+LIVE = and_(changes.c.live, changes.c.expires_at > 0.0)
+"""Live changes, for statements with no other bound than an org. That they expire is true of all: without it
+SQLite takes whichever index of orgs was made first, be it one of all history."""
 
 idempotency = Table(
     "idempotency",

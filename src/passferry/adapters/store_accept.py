@@ -44,7 +44,7 @@ class SqlAcceptStore:
     async def backlog(self, org: str, most: int) -> int:
         """See the port."""
         table = schema.changes
-        live = select(table.c.org).where(table.c.org == org, table.c.live).limit(most).subquery()
+        live = select(table.c.org).where(table.c.org == org, schema.LIVE).limit(most).subquery()
         query = select(func.count()).select_from(live)
         return await self._database.look(lambda c: c.execute(query).scalar_one())
 

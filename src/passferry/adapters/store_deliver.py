@@ -180,7 +180,7 @@ class SqlDeliveryStore:
 
     async def rebase(self, org: str, now: float, by: float) -> int:
         """See the port."""
-        mine = update(CHANGES).where(CHANGES.c.org == org, CHANGES.c.live)
+        mine = update(CHANGES).where(CHANGES.c.org == org, schema.LIVE)
         times = (CHANGES.c.next_attempt_at, CHANGES.c.waiting_since, CHANGES.c.doubt_at)
         waits = [mine.where(time > now).values({time: time - by}) for time in times]
         intents = (
@@ -380,7 +380,7 @@ class SqlDeliveryStore:
 
         def work(c: Connection) -> int:
             query = select(CHANGES).where(
-                CHANGES.c.org == org, CHANGES.c.live, CHANGES.c.state == State.DELIVERING.value
+                CHANGES.c.org == org, schema.LIVE, CHANGES.c.state == State.DELIVERING.value
             )
             chain = Chain(c, self._database.audit_key, org)
             found = [change_of(row) for row in c.execute(query) if row.id not in busy]

@@ -62,9 +62,9 @@ class SqlLookupStore:
         if user is not None:
             query = query.where(CHANGES.c.id.in_(_ids_of(user, org)))
         elif states and LIVE.issuperset(states):
-            # Live ones are few, but in the order of the index all history may lie among them: "+ 0" keeps
-            # that one out of it.
-            query, at = query.where(_in_org(org), CHANGES.c.live), at + 0
+            # Live ones are few, but in the order of an index all history may lie among them: "+ 0" keeps that
+            # one out of it.
+            query, at = query.where(_in_org(org), schema.LIVE), at + 0
         elif org is not None:
             query = query.where(CHANGES.c.org == org)
         if states:

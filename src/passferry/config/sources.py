@@ -21,7 +21,7 @@ from passferry.config.problems import Problem
 DEFAULT_ORG = "default"
 MOST_BYTES = 1_048_576
 _PREFIX = "PASSFERRY_"
-_ORGS, _SOURCES = _PREFIX + "ORGS_", _PREFIX + "SOURCES_"
+_ORGS, _SOURCES, _HOOK = _PREFIX + "ORGS_", _PREFIX + "SOURCES_", _PREFIX + "HOOK_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def gather(env: Mapping[str, str], config: Path | None, home: Path | None) -> Ga
 
 def _from_file(found: Gathered, config: Path, home: Path | None) -> None:
     document = _parsed(found, config)
+    document.pop("hook", None)  # for hooks on this machine, which read it themselves
     orgs = _tables(found, document, "orgs", "default", config)
     sources = _tables(found, document, "sources", "NAME", config)
     _table(found, found.general, GENERAL, document, "", config, home)
@@ -195,7 +196,7 @@ def _look_for_slips(found: Gathered, env: Mapping[str, str], known: set[str]) ->
     names = {name.removeprefix(_PREFIX) for name in known} | OTHER_VARIABLES
     for var in sorted(env):
         rest = var.removeprefix(_PREFIX)
-        if rest == var or rest in names or var.startswith((_ORGS, _SOURCES)):
+        if rest == var or rest in names or var.startswith((_ORGS, _SOURCES, _HOOK)):
             continue
         close = difflib.get_close_matches(rest, names, n=1, cutoff=0.8)
         if close:

@@ -1,10 +1,12 @@
-"""A change as callers, operators and help desks see it: over HTTP as on the command line."""
+"""A change, or a public key, as callers and operators see it: over HTTP as on the command line."""
 
+import base64
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line's help must not load what it does not need
     from passferry.domain.change import Change
+    from passferry.ports import HandOverKey
 
 
 def utc(moment: float) -> str:
@@ -29,3 +31,10 @@ def view(change: "Change") -> dict[str, Any]:
         if error is None
         else {"code": error.code, "message": error.message, "correlationId": error.correlation_id},
     }
+
+
+def hand_over_key(key: "HandOverKey") -> dict[str, str]:
+    """The public key for sources, as `GET /sync/key` and `passferry keys public` show it."""
+    from passferry.hand_over import SUITE
+
+    return {"keyId": key.id, "publicKey": base64.b64encode(key.public).decode(), "suite": SUITE}

@@ -365,6 +365,18 @@ async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> b
     return await desk.hasher.verify(verifier, password)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="On a source's machine: hand its passwords over.",
+)
+def hook(context: typer.Context) -> None:
+    """Run a hook. ``__main__`` does before it loads this module; here it stands for the help."""
+    from passferry.hooks.command import main as run_hook
+
+    raise typer.Exit(run_hook(context.args))
+
+
 # --- looking and operating -------------------------------------------------------------------
 
 app.add_typer(cli_changes.app, name="changes")

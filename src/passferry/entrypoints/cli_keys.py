@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from passferry.rotate import Rotated
     from passferry.state import Desk
 
-app = typer.Typer(no_args_is_help=True, help="The sealing keys: create, rotate.")
+app = typer.Typer(no_args_is_help=True, help="The sealing keys: create, rotate, public.")
 
 UNFINISHED = "the rotation is not finished, and the old key is kept"
 
 
 @app.callback()
 def _root() -> None:
-    """The sealing keys: create, rotate."""
+    """The sealing keys: create, rotate, public."""
 
 
 @app.command()
@@ -99,6 +99,28 @@ def _prepare(settings: "Settings", as_json: bool) -> None:
     else:
         print(f"the sealing key {prepared} is prepared in {settings.key_file}")
         typer.echo("Copy the ring to every machine, then run `passferry keys rotate` on each.", err=True)
+
+
+@app.command()
+def public(config: Config = None, as_json: Json = False) -> None:
+    """Print the public key to which sources seal what they cannot hand over at once.
+
+    Sources fetch it themselves. One that has never reached the gateway gets it by hand: the output, as a file
+    `gateway-key` in its spool directory.
+    """
+    from passferry.entrypoints.change_view import hand_over_key
+    from passferry.state import StateError, open_hand_over
+
+    settings, key, problem = settings_from(config), None, None
+    try:
+        key = open_hand_over(settings).key()
+    except StateError as error:
+        problem = error
+    if problem is not None:
+        fail(problem.what, problem.hint, Code.USAGE)
+    if key is None:
+        fail("the key ring holds no pair yet", "`passferry keys rotate` makes one")
+    print_json(hand_over_key(key))
 
 
 def _as_json(done: "Rotated") -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """The gateway's HTTP routes (docs/http-api.md): prove who calls, parse, hand over, answer."""
 
-import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,41 +14,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, Taken, no_room, store_lost
+from passferry.accept import NotAccepted, Request, no_room, store_lost
 from passferry.domain.audit import safe_id
-from passferry.domain.change import RETRYABLE, Change, Reference, State, as_seen
-from passferry.domain.password import Password
-from passferry.domain.policy import Violation
+from passferry.domain.change import RETRYABLE, Change, as_seen
 from passferry.entrypoints import http_answers as answers
+from passferry.entrypoints import http_callers, openapi, scim
 from passferry.entrypoints import http_parse as parse
-from passferry.entrypoints import openapi
-from passferry.entrypoints.change_view import view
+from passferry.entrypoints.change_view import hand_over_key, view
 from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, Clock, LookupStore, NotNow, Pace, StoreFull, StoreLost
+from passferry.entrypoints.scim_call import ScimParts
+from passferry.ports import (
+    Caller,
+    Clock,
+    HandOver,
+    LookupStore,
+    NotNow,
+    Pace,
+    Provider,
+    SealBroken,
+    StoreFull,
+    StoreLost,
+    UnknownKey,
+)
 
-_WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 Handle = Callable[[Exchange], Awaitable[Answer]]
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
-
-
-class Accepting(Protocol):
-    """The use case accept, as ``passferry.accept.Accept`` has it."""
-
-    async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Take a change, or raise ``NotAccepted``."""
-
-    def check(
-        self, caller: Caller, org: str, user: Reference | None, password: Password
-    ) -> Sequence[Violation]:
-        """The policy's verdict on a password, or raise ``NotAccepted``."""
-
-    async def wait(self, change_id: str, seconds: float) -> Change:
-        """The change as it is after at most ``seconds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +63,13 @@ class HttpParts:
     answered: Callable[[str, int], None] = lambda route, status: None  # told of each answer, for the figures
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
+    hand_over: HandOver | None = None
     max_wait: float = 15.0
     body_seconds: float = 10.0  # for a request body to arrive
     front: Front = field(default_factory=Front)
     door: Door = field(default_factory=Door)
+    providers: Callable[[str], Provider] | None = None  # of an org; None: there is no inbound SCIM
+    proxies: Collection[str] = ()  # orgs in the mode `proxy` of inbound SCIM
 
 
 def app(parts: HttpParts) -> Starlette:
@@ -85,6 +82,9 @@ def app(parts: HttpParts) -> Starlette:
     routes = [
         route("POST", "/sync/password", gateway.sync),
         route("POST", "/orgs/{org}/sync/password", gateway.sync),
+        route("GET", "/sync/key", gateway.hand_over_key),
+        route("POST", "/sync/sealed", gateway.sealed),
+        route("POST", "/orgs/{org}/sync/sealed", gateway.sealed),
         route("GET", "/changes/{id}", gateway.show),
         route("GET", "/changes", gateway.list),
         route("POST", "/changes/{id}/retry", gateway.retry),
@@ -99,6 +99,7 @@ def app(parts: HttpParts) -> Starlette:
         route("GET", "/openapi.json", gateway.openapi),
         route("GET", "/healthz", gateway.health),
         route("GET", "/readyz", gateway.readiness),
+        *(scim.routes(_scim(parts, parts.providers)) if parts.providers is not None else ()),
     ]
     guard = Middleware(
         Guard,
@@ -112,6 +113,22 @@ def app(parts: HttpParts) -> Starlette:
     )
     made.router.redirect_slashes = False  # a redirected POST would carry a password once more
     return made
+
+
+def _scim(parts: HttpParts, providers: Callable[[str], Provider]) -> ScimParts:
+    return ScimParts(
+        accept=parts.accept,
+        access=parts.access,
+        orgs=parts.orgs,
+        providers=providers,
+        proxies=parts.proxies,
+        paused=parts.paused,
+        uuid_ids=parts.uuid_ids,
+        clock=parts.clock,
+        fatal=parts.fatal,
+        max_wait=parts.max_wait,
+        body_seconds=parts.body_seconds,
+    )
 
 
 class _Endpoint:
@@ -175,20 +192,37 @@ class _Gateway:
         caller = await self._caller(exchange, "source")
         org = self._org(exchange, caller)
         asked = parse.sync_body(await self._json_body(exchange))
+        key = parse.idempotency_key(exchange.header(b"idempotency-key"))
+        return await self._take(exchange, caller, org, asked, key)
+
+    async def sealed(self, exchange: Exchange) -> Answer:
+        """Accept a change that its source sealed to us while we could not be reached."""
+        caller = await self._caller(exchange, "source")
+        letter = parse.letter(self._opened(await self._octets(exchange)))
+        org = self._org(exchange, caller, letter.org)
+        return await self._take(exchange, caller, org, letter.asked, letter.key)
+
+    async def hand_over_key(self, exchange: Exchange) -> Answer:
+        """The public key to which sources seal what they cannot hand over at once."""
+        await self._caller(exchange, "source")
+        key = self._parts.hand_over.key() if self._parts.hand_over is not None else None
+        if key is None:
+            raise Problem(404, "sealed.key.none", "the key ring holds no pair yet: keys rotate makes one")
+        return Answer(200, {"success": True, "message": "seal to this key", **hand_over_key(key)})
+
+    async def _take(
+        self, exchange: Exchange, caller: Caller, org: str, asked: parse.Asked, key: str | None
+    ) -> Answer:
         preference = parse.preference(exchange.header(b"prefer"), self._parts.max_wait)
         request = Request(
             org=org,
             user=parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True)),
             password=asked.password,
             changed_at=asked.changed_at,
-            idempotency_key=parse.idempotency_key(exchange.header(b"idempotency-key")),
+            idempotency_key=key,
             bulk=preference.bulk,
         )
-        change = (await self._parts.accept.accept(caller, request)).change
-        exchange.change_id = change.id
-        if change.state in _WAITING and preference.wait > 0:
-            with contextlib.suppress(StoreFull):  # it is committed; only the look at it failed
-                change = await self._parts.accept.wait(change.id, preference.wait)
+        change = await http_callers.taken(exchange, caller, request, self._parts.accept, preference.wait)
         answer = answers.of_change(change)
         applied = preference.applied(answer.status)
         if applied:
@@ -237,7 +271,7 @@ class _Gateway:
         caller = await self._caller(exchange, "operator")
         asked = parse.listing(exchange.scope["query_string"])
         if asked.org is not None:
-            self._allow(caller, asked.org)
+            http_callers.allow(caller, asked.org, self._parts.orgs)
         orgs: Sequence[str | None] = [asked.org] if asked.org is not None else (caller.orgs or [None])
         pages = [
             await self._parts.lookup.changes(
@@ -337,32 +371,14 @@ class _Gateway:
 
     async def _caller(self, exchange: Exchange, *roles: str) -> Caller:
         key = parse.bearer(exchange.header(b"authorization"))
-        if key is None:
-            raise Problem(401, "access.key.missing", "an access key is needed", (_CHALLENGE,))
-        caller = await self._parts.access(key)
-        if caller is None:
-            challenge = (_CHALLENGE[0], _CHALLENGE[1] + b', error="invalid_token"')
-            raise Problem(
-                401, "access.key.refused", "the access key is not known or was revoked", (challenge,)
-            )
-        exchange.caller = caller
-        if caller.role not in roles:
-            raise Problem(403, "role.forbidden", "this key's role does not allow it")
-        return caller
+        return await http_callers.caller(exchange, key, self._parts.access, roles)
 
-    def _org(self, exchange: Exchange, caller: Caller) -> str:
-        """The org in the path; without one `default`, else the only one that the key may use."""
-        named: str | None = exchange.scope["path_params"].get("org")
-        if named is None:
-            usable = [org for org in self._parts.orgs if not caller.orgs or org in caller.orgs]
-            named = usable[0] if len(usable) == 1 else "default"
-        self._allow(caller, named)
-        return named
-
-    def _allow(self, caller: Caller, org: str) -> None:
-        if org not in self._parts.orgs or (caller.orgs and org not in caller.orgs):
-            # The same words for both: nobody learns which orgs there are.
-            raise Problem(403, "org.forbidden", "this key may not use that org, or there is no such org")
+    def _org(self, exchange: Exchange, caller: Caller, sealed: str | None = None) -> str:
+        """``sealed``: the org that a letter names. See ``http_callers.org``."""
+        named: str | None = exchange.scope["path_params"].get("org", sealed)
+        if sealed not in (None, named):
+            raise Problem(400, "sealed.broken", "it was sealed for another org")
+        return http_callers.org(caller, named, self._parts.orgs)
 
     async def _json_body(self, exchange: Exchange) -> bytes:
         encoded = exchange.header(b"content-encoding")
@@ -371,6 +387,27 @@ class _Gateway:
                 415, "content.type.unsupported", "the body must be application/json, not compressed"
             )
         return await exchange.body(self._parts.body_seconds)
+
+    async def _octets(self, exchange: Exchange) -> bytes:
+        if exchange.header(b"content-type") != [b"application/octet-stream"]:
+            raise Problem(415, "content.type.unsupported", "the body must be application/octet-stream")
+        return await exchange.body(self._parts.body_seconds)
+
+    def _opened(self, sealed: bytes) -> bytes:
+        """What a source sealed to us. Keys that are not here and letters that were altered look different."""
+        problem = Problem(
+            400, "sealed.key.unknown", "it is sealed to a key that this gateway does not have, or no more"
+        )
+        try:
+            if self._parts.hand_over is not None:
+                return self._parts.hand_over.open(sealed)
+        except UnknownKey:
+            pass
+        except SealBroken:
+            problem = Problem(
+                400, "sealed.broken", "it was altered, or is nothing that was sealed to this gateway"
+            )
+        raise problem
 
     def _explained(self, change: Change) -> Change:
         return as_seen(change, self._parts.paused(change.org))

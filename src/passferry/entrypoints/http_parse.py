@@ -99,7 +99,11 @@ _CHECK = frozenset({"userId", "userName", "password"})
 
 def sync_body(body: bytes) -> Asked:
     """The body of ``POST /sync/password``. Raises ``Problem``."""
-    asked = _asked(json_object(body), _SYNC)
+    return _change(json_object(body))
+
+
+def _change(members: Mapping[str, Any]) -> Asked:
+    asked = _asked(members, _SYNC)
     if asked.user_id is None and asked.user_name is None:
         raise Problem(400, "member.missing", "userId (or userName) is missing")
     return asked
@@ -108,6 +112,30 @@ def sync_body(body: bytes) -> Asked:
 def check_body(body: bytes) -> Asked:
     """The body of ``POST /policy/check``, where the user may be left out. Raises ``Problem``."""
     return _asked(json_object(body), _CHECK)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A change that its source sealed to us. ``org`` is None where it named none."""
+
+    org: str | None
+    key: str  # the Idempotency-Key
+    asked: Asked
+
+
+_LETTER = frozenset({"org", "idempotencyKey", "body"})
+
+
+def letter(plaintext: bytes) -> Letter:
+    """What was in a sealed body (``passferry.hand_over``). Raises ``Problem``."""
+    members = json_object(plaintext)
+    org, key, body = (members.get(name) for name in ("org", "idempotencyKey", "body"))
+    if members.keys() != _LETTER or not (org is None or isinstance(org, str)):
+        raise Problem(400, "sealed.broken", "what was sealed is no change")
+    if not isinstance(key, str) or not isinstance(body, dict):
+        raise Problem(400, "sealed.broken", "what was sealed is no change")
+    named = idempotency_key([key.encode("utf-8", "replace")])
+    return Letter(org, named or "", _change(body))
 
 
 def _asked(members: Mapping[str, Any], known: frozenset[str]) -> Asked:

@@ -14,6 +14,7 @@ from passferry.entrypoints.http import HttpParts, app
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_protocol import Protocol
+from passferry.ports import HandOver
 
 KEEP_ALIVE = 65
 HANDSHAKE_SECONDS = 10.0
@@ -54,7 +55,13 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One listening socket and its routes."""
 
-    def __init__(self, gateway: Gateway, access: Access, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        access: Access,
+        tls: ssl.SSLContext | None = None,
+        hand_over: HandOver | None = None,
+    ) -> None:
         self._door = Door()
         parts = HttpParts(
             accept=gateway.accept,
@@ -70,8 +77,14 @@ class HttpServer:
             fatal=gateway.fatal,
             answered=gateway.meter.answered,
             uuid_ids={name: org.target == "genesys" for name, org in gateway.settings.orgs.items()},
+            hand_over=hand_over,
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),
+            providers=gateway.providers,
+            # In a dry run nothing is written at the target, so nothing is passed on to it either.
+            proxies=frozenset(
+                name for name, org in gateway.settings.orgs.items() if org.scim == "proxy" and not org.dry_run
+            ),
             door=self._door,
         )
         config = uvicorn.Config(

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from passferry import __version__
 from passferry.domain.change import Evidence, State
+from passferry.entrypoints import openapi_scim
 from passferry.entrypoints.http_parse import LONGEST_REFERENCE
 
 Schema: TypeAlias = dict[str, Any]
@@ -45,6 +46,9 @@ _BODY: Codes = {
     408: ("body.too.slow",),
     413: ("body.too.large",),
     415: ("content.type.unsupported",),
+}
+_SEALED: Codes = {
+    400: ("sealed.broken", "sealed.key.unknown"),
 }
 _SYNC: Codes = {
     400: ("changed.at.future", "idempotency.key.invalid"),
@@ -124,6 +128,14 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Error": _object(_FAILED | {"errors": _REASONS}, ["errors"]),
     "PolicyMet": _object(_DONE | {"errors": _REASONS | {"maxItems": 0}}),
+    "HandOverKey": _object(
+        _DONE
+        | {
+            "keyId": _string(pattern="^[0-9a-f]{16}$"),
+            "publicKey": _string(contentEncoding="base64"),
+            "suite": _string(description="of HPKE (RFC 9180), base mode"),
+        }
+    ),
     "Change": _object({**_DONE, **_VIEW}),
     "Changes": _object(
         _DONE
@@ -174,6 +186,11 @@ _FILTERS = (
 )
 
 
+OCTETS = "octets"
+"""The body that is no JSON."""
+_OCTETS: Schema = {"application/octet-stream": {"schema": _string(format="binary")}}
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one or more paths. ``success``: the schema of each good status (None: text)."""
@@ -213,6 +230,24 @@ OPERATIONS: tuple[Operation, ...] = (
         (_ORG, _BODY, _SYNC),
         "NewPassword",
         _ASKING,
+    ),
+    Operation(
+        "POST",
+        ("/sync/sealed", "/orgs/{org}/sync/sealed"),
+        "Hand over a change that was sealed while the gateway could not be reached",
+        ("source",),
+        {200: "Applied", 202: "Accepted"},
+        (_ORG, _BODY, _SYNC, _SEALED),
+        OCTETS,
+        (_ASKING[1],),
+    ),
+    Operation(
+        "GET",
+        ("/sync/key",),
+        "The public key to seal such changes to",
+        ("source",),
+        {200: "HandOverKey"},
+        ({404: ("sealed.key.none",)},),
     ),
     Operation(
         "POST",
@@ -289,11 +324,16 @@ def document() -> Schema:
             "description": "Receives users' new passwords and delivers them. docs/http-api.md says more.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": paths,
+        "paths": paths | openapi_scim.paths(),
         "components": {
-            "schemas": dict(SCHEMAS),
+            "schemas": {**SCHEMAS, **openapi_scim.SCHEMAS},
             "securitySchemes": {
-                "accessKey": {"type": "http", "scheme": "bearer", "description": "pf_<id>_<secret>"}
+                "accessKey": {"type": "http", "scheme": "bearer", "description": "pf_<id>_<secret>"},
+                "accessKeyAsPassword": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "inbound SCIM: the access key as the password",
+                },
             },
         },
     }
@@ -323,7 +363,8 @@ def _operation(operation: Operation, path: str) -> Schema:
     if in_path or operation.parameters:
         made["parameters"] = [*in_path, *operation.parameters]
     if operation.body is not None:
-        made["requestBody"] = {"required": True, "content": _json(_ref(operation.body))}
+        content = _OCTETS if operation.body == OCTETS else _json(_ref(operation.body))
+        made["requestBody"] = {"required": True, "content": content}
     return made
 
 
@@ -340,7 +381,7 @@ def _responses(operation: Operation) -> Schema:
         made[str(status)] = {"description": ", ".join(sorted(codes)), "content": _json(_error(codes))}
         if status in (429, 503):
             made[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
-    if operation.body == "NewPassword":
+    if operation.body in ("NewPassword", OCTETS):
         made["502"] = {
             "description": "the change became refused, parked, expired or cancelled within the wait",
             "content": _json(_ref("Ended")),

@@ -20,7 +20,14 @@ from passferry.entrypoints.http_server import HttpServer
 from passferry.entrypoints.http_tls import LiveContext
 from passferry.logs import configure
 from passferry.ports import StoreLost
-from passferry.state import StateError, check_state_dir, only_one_serves, open_stores
+from passferry.state import (
+    StateError,
+    check_state_dir,
+    only_one_serves,
+    open_hand_over,
+    open_stores,
+    renew_pairs,
+)
 
 log = structlog.get_logger("passferry")
 
@@ -43,7 +50,8 @@ async def serve(
     """
     with _process(settings) as gateway:
         stop = _stopped_by_signals(stop)
-        server = HttpServer(gateway, _access(gateway), _tls(settings))
+        renew_pairs(settings, gateway.clock)
+        server = HttpServer(gateway, _access(gateway), _tls(settings), open_hand_over(settings))
         listener = _listen(gateway.settings.listen)
         async with _working(gateway, hold=hold):
             url = await server.start(listener)

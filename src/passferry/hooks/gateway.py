@@ -1,0 +1,242 @@
+"""The gateway as a hook sees it: ask, push, and hand over what had to wait.
+
+Order. While letters wait, a new change joins them, and is handed over after them: all carry times of one
+clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from passferry.domain.password import Password
+from passferry.hand_over import Letter, seal
+from passferry.hooks.public_key import PublicKey, PublicKeyFile
+from passferry.hooks.settings import HookSettings
+from passferry.hooks.spool import Spool, SpoolUnusable, Waiting
+from passferry.hooks.verdicts import (
+    LATER,
+    LOST,
+    UNCHECKED,
+    Answer,
+    Verdict,
+    Wait,
+    of_change,
+    of_check,
+)
+from passferry.hooks.wire import Reply, Unreachable, Wire
+
+__all__ = ["Answer", "Flushed", "Gateway", "SourceChange", "Verdict"]
+
+TIME_TO_LIVE = 72 * 3600.0
+"""Seconds that a letter waits at most."""
+_JSON = {"Content-Type": "application/json"}
+_OCTETS = {"Content-Type": "application/octet-stream", "Prefer": "respond-async"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChange:
+    """One new password, as a source tells of it."""
+
+    user: str  # as the source names it; the gateway completes short names
+    password: Password
+    changed_at: float | None  # epoch seconds when the source knows it, else None
+    key: str  # the Idempotency-Key: 1-255 visible ASCII, never derived from the password alone
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What came of the letters that waited."""
+
+    accepted: int = 0
+    older: int = 0
+    refused: int = 0
+    set_aside: int = 0  # broken, or older than their time to live
+    left: int = 0
+    why: str = ""  # what keeps those that are left
+    answers: dict[str, Answer] = field(default_factory=dict, repr=False)  # by file name
+
+    def note(self, letter: Waiting, answer: Answer) -> None:
+        """Count one that is settled."""
+        self.answers[letter.path.name] = answer
+        self.accepted += answer.verdict is Verdict.ACCEPTED
+        self.older += answer.verdict is Verdict.OLDER
+        self.refused += answer.verdict is Verdict.REFUSED
+
+
+class Gateway:
+    """One gateway, for one hook. A call takes ``settings.seconds`` at most, and the disk's time."""
+
+    def __init__(
+        self,
+        settings: HookSettings,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``now`` gives epoch seconds, ``monotonic`` seconds that never jump."""
+        self.settings, self._now, self._monotonic = settings, now, monotonic
+        self.wire = Wire(settings.url, settings.key, settings.ca_file)
+        self.spool = Spool(settings.spool, settings.spool_most)
+        self.public_key = PublicKeyFile(settings.spool)
+
+    def check(self, user: str, password: Password) -> Answer:
+        """The policy's verdict: ``ACCEPTED`` or ``REFUSED``; without one, as ``settings.when_away`` says."""
+        deadline = self._monotonic() + self.settings.seconds
+        body = json.dumps({"userId": user, "password": password.reveal()}).encode()
+        try:
+            reply = self.wire.call("POST", self._path("policy/check"), self.settings.seconds, body, _JSON)
+            found, why = of_check(reply.status, reply.body), _why(reply)
+        except Unreachable as error:
+            found, why = None, str(error)
+        if found is not None:
+            self._refresh_quietly(deadline)  # so that what follows can be spooled
+            return found
+        allowed = self.settings.when_away == "allow"
+        return Answer(Verdict.ACCEPTED if allowed else Verdict.REFUSED, "" if allowed else UNCHECKED, why)
+
+    def push(self, change: SourceChange) -> Answer:
+        """Hand ``change`` over, or spool it."""
+        deadline = self._monotonic() + self.settings.seconds
+        now = self._now()
+        if self.spool.is_empty():
+            settled, why = self._push_now(change, deadline)
+            if settled is not None:
+                return settled
+            return self._put(change, now, why)[0]
+        answer, letter = self._put(change, now, "others wait before it")
+        if letter is None:  # no letter can be written: what is left is to try at once
+            settled, why = self._push_now(change, deadline)
+            return settled or Answer(Verdict.LOST, LOST, f"{answer.why}; {why}")
+        with suppress(SpoolUnusable, OSError):
+            flushed = self.flush(deadline - self._monotonic())
+            return flushed.answers.get(letter.path.name, Answer(Verdict.SPOOLED, LATER, flushed.why))
+        return answer
+
+    def flush(self, seconds: float) -> Flushed:
+        """Hand over what waits, oldest first, for at most ``seconds``. Raises ``SpoolUnusable``."""
+        deadline = self._monotonic() + seconds
+        done = Flushed()
+        self.spool.check()
+        self.spool.sweep(self._now())
+        with self.spool.alone(max(0.0, seconds)) as ours:
+            if ours:
+                self._flush(done, deadline)
+            else:
+                done.why = "another process is handing letters over"
+        done.left = len(self.spool.waiting())
+        return done
+
+    def refresh_key(self, deadline: float, *, force: bool = False) -> None:
+        """Get the gateway's public key, if it is time to (``force``: at once). Raises ``Unreachable``."""
+        if force or self.public_key.is_old(self._now()):
+            reply = self.wire.call("GET", "/sync/key", deadline - self._monotonic())
+            key = PublicKey.of(reply.body) if reply.status == 200 else None
+            if key is None:
+                raise Unreachable(f"the gateway gave no public key: {_why(reply)}")
+            self.spool.check()
+            self.public_key.keep(key)
+
+    # --- one change --------------------------------------------------------------------------
+
+    def _push_now(self, change: SourceChange, deadline: float) -> tuple[Answer | None, str]:
+        """The answer, or None and why there is none."""
+        body = {"userId": change.user, "password": change.password.reveal()}
+        if change.changed_at is not None:
+            body["changedAt"] = rfc3339(change.changed_at)
+        headers = _JSON | {"Prefer": "respond-async", "Idempotency-Key": change.key}
+        try:
+            reply = self.wire.call(
+                "POST",
+                self._path("sync/password"),
+                deadline - self._monotonic(),
+                json.dumps(body).encode(),
+                headers,
+            )
+        except Unreachable as error:
+            return None, str(error)
+        found = of_change(reply.status, reply.body)
+        if isinstance(found, Wait):
+            return None, _why(reply)
+        self._refresh_quietly(deadline)
+        return found, ""
+
+    def _put(self, change: SourceChange, now: float, why: str) -> tuple[Answer, Waiting | None]:
+        """Spool ``change``, because of ``why``."""
+        key = self.public_key.read()
+        if key is None:
+            lost = "there is no public key of the gateway to seal to: run the hook's --self-test once"
+            return Answer(Verdict.LOST, LOST, f"{why}; {lost}"), None
+        at = now if change.changed_at is None else change.changed_at
+        letter = Letter(change.user, change.password, rfc3339(at), change.key, self.settings.org)
+        problem = "the public key of the gateway cannot be used"
+        try:
+            put = self.spool.put(seal(key.public, letter.plaintext()), now)
+            return Answer(Verdict.SPOOLED, LATER, why), put
+        except SpoolUnusable as error:
+            problem = str(error)
+        except ValueError:
+            pass
+        return Answer(Verdict.LOST, LOST, f"{why}; {problem}"), None
+
+    # --- what waits --------------------------------------------------------------------------
+
+    def _flush(self, done: Flushed, deadline: float) -> None:
+        """Until nothing new is there, nothing can be handed over, or the time is over."""
+        seen: set[str] = set()
+        while fresh := [each for each in self.spool.waiting() if each.path.name not in seen]:
+            for letter in fresh:
+                seen.add(letter.path.name)
+                if not self._hand_over(letter, done, deadline):
+                    return
+        self._refresh_quietly(deadline)
+
+    def _hand_over(self, letter: Waiting, done: Flushed, deadline: float) -> bool:
+        """Settle one letter; whether to go on with the next."""
+        if self._now() - letter.since > TIME_TO_LIVE:
+            self.spool.set_aside(letter)
+            done.set_aside += 1
+            return True
+        content = letter.read()
+        if content is None:
+            return True
+        try:
+            left = min(deadline - self._monotonic(), max(2.0, self.settings.seconds))
+            reply = self.wire.call("POST", "/sync/sealed", left, content, _OCTETS)
+        except Unreachable as error:
+            done.why = str(error)
+            return False
+        return self._settle(letter, reply, done)
+
+    def _settle(self, letter: Waiting, reply: Reply, done: Flushed) -> bool:
+        found = of_change(reply.status, reply.body)
+        if isinstance(found, Answer):
+            self.spool.drop(letter)
+            done.note(letter, found)
+        elif found is Wait.NEVER:
+            self.spool.set_aside(letter)
+            done.set_aside += 1
+            done.answers[letter.path.name] = Answer(Verdict.LOST, LOST, _why(reply))
+        else:
+            done.why = _why(reply)
+        return found is not Wait.ALL
+
+    def _refresh_quietly(self, deadline: float) -> None:
+        with suppress(Unreachable, SpoolUnusable, OSError):  # the key is for another time
+            self.refresh_key(deadline)
+
+    def _path(self, rest: str) -> str:
+        org = self.settings.org
+        return f"/{rest}" if org is None else f"/orgs/{quote(org, safe='')}/{rest}"
+
+
+def _why(reply: Reply) -> str:
+    code = "".join(sign for sign in str(reply.body.get("code", "")) if sign.isalnum() or sign == ".")[:60]
+    return f"the gateway answered {reply.status} {code}".rstrip()
+
+
+def rfc3339(moment: float) -> str:
+    """``moment``, epoch seconds, in UTC with microseconds."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

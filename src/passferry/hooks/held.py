@@ -1,0 +1,74 @@
+"""Passwords that slapd is about to write: kept in memory until it says how that ended, bounded and wiped."""
+
+from dataclasses import dataclass, field
+from threading import Lock
+
+from passferry.hooks.slapd_sock import Key
+
+MOST = 1000
+SECONDS = 60.0
+"""So long at most. An operation that fails early, at a wrong old password, gets no result at all."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """One new password. ``until``: seconds of a clock that never jumps."""
+
+    dn: str
+    user: str
+    secret: bytearray = field(repr=False)
+    until: float = 0.0
+
+    def wipe(self) -> None:
+        """Overwrite the password."""
+        self.secret[:] = bytes(len(self.secret))
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Which operation of which slapd: a new one counts connections from the start again."""
+
+    pid: int
+    key: Key
+
+
+class Held:
+    """At most ``MOST`` of them; safe to use by several threads."""
+
+    def __init__(self) -> None:
+        self._held: dict[Ticket, Pending] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self, ticket: Ticket, pending: Pending, now: float) -> bool:
+        """Keep it until ``take``, or for ``SECONDS``; False when there are too many."""
+        with self._lock:
+            self._sweep(now)
+            self._drop(ticket)
+            if len(self._held) >= MOST:
+                return False
+            pending.until = now + SECONDS
+            self._held[ticket] = pending
+            return True
+
+    def take(self, ticket: Ticket, now: float) -> Pending | None:
+        """What is held under ``ticket``, which the caller has to wipe."""
+        with self._lock:
+            self._sweep(now)
+            return self._held.pop(ticket, None)
+
+    def sweep(self, now: float) -> None:
+        """Wipe what is too old."""
+        with self._lock:
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        for ticket in [ticket for ticket, pending in self._held.items() if pending.until <= now]:
+            self._drop(ticket)
+
+    def _drop(self, ticket: Ticket) -> None:
+        pending = self._held.pop(ticket, None)
+        if pending is not None:
+            pending.wipe()

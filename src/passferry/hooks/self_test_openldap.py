@@ -1,0 +1,184 @@
+"""The self-test of OpenLDAP: what slapd's configuration says of the ``sock`` overlay. Judging is pure."""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from passferry.hooks import self_test
+from passferry.hooks.ldap_bind import reachable
+from passferry.hooks.ldif import Entry, NotLdif, read_entry
+from passferry.hooks.self_test import Check, fail, ok, warn
+from passferry.hooks.settings import HookSettings
+
+_SECONDS = 30
+_PAGE = "docs/sources/openldap.md has the lines to paste"
+
+
+def entries(text: bytes) -> list[Entry]:
+    """The objects in what ``slapcat -n 0`` prints; those that cannot be read are left out."""
+    found = []
+    for part in text.split(b"\n\n"):
+        with suppress(NotLdif):
+            found.append(read_entry(part + b"\n\n"))
+    return found
+
+
+_OF_CONF = {
+    "socketpath": "olcdbsocketpath",
+    "extensions": "olcdbsocketextensions",
+    "sockops": "olcovsocketops",
+    "sockresps": "olcovsocketresps",
+    "access": "olcaccess",
+}
+"""What slapd.conf calls them, and the attributes of cn=config."""
+
+
+def entries_of_conf(text: str) -> list[Entry]:
+    """The same from a ``slapd.conf``, as far as it is judged here."""
+    found: list[Entry] = []
+    database, overlays = 0, 0
+    attributes: dict[str, tuple[bytes, ...]] = {}
+    for line in re.sub(r"\n[ \t]+", " ", text).splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "database":
+            database, overlays, attributes = database + 1, 0, {}
+            found.append(Entry(f"olcDatabase={{{database}}}{rest.strip()},cn=config", attributes))
+        elif word == "overlay" and found:
+            parent = f"olcDatabase={found[-1].dn.partition('olcDatabase=')[2]}"
+            attributes = {"olcoverlay": (f"{{{overlays}}}{rest.strip()}".encode(),)}
+            found.append(Entry(f"olcOverlay={{{overlays}}}{rest.strip()},{parent}", attributes))
+            overlays += 1
+        elif word in _OF_CONF:
+            name = _OF_CONF[word]
+            attributes[name] = (*attributes.get(name, ()), rest.strip().encode())
+    return found
+
+
+def judge(config: list[Entry], path: str) -> list[Check]:
+    """What is right and wrong with the configuration of a slapd that is to speak to ``path``."""
+    overlays = [
+        entry
+        for entry in config
+        if entry.text("olcDbSocketPath") == path and entry.first("olcOverlay") is not None
+    ]
+    if not overlays:
+        return [fail(f"no `overlay sock` of slapd has `socketpath {path}`", _PAGE)]
+    found: list[Check] = []
+    for overlay in overlays:
+        wrong = [*_of_overlay(overlay), *_of_place(overlay, config)]
+        found += wrong or [ok(f"the overlay of {_database(overlay)} is set up as it should")]
+    return found
+
+
+def _of_overlay(overlay: Entry) -> Iterator[Check]:
+    extensions = _words(overlay, "olcDbSocketExtensions")
+    operations = _words(overlay, "olcOvSocketOps")
+    if missing := {"binddn", "connid"} - extensions:
+        yield fail(f"`extensions` lacks {' '.join(sorted(missing))}: changes are refused with code 80", _PAGE)
+    if "result" not in _words(overlay, "olcOvSocketResps"):
+        yield fail("`sockresps result` is missing: no change is ever handed over", _PAGE)
+    if "extended" not in operations:
+        yield fail("`sockops` lacks extended: ldappasswd and most portals are not seen", _PAGE)
+    if missing := {"modify", "add"} - operations:
+        yield warn(f"`sockops` lacks {' '.join(sorted(missing))}: passwords written so are not seen", _PAGE)
+    if heavy := operations & {"bind", "search", "compare", "unbind"}:
+        yield warn(f"`sockops` has {' '.join(sorted(heavy))}, which are of no use here and slow", _PAGE)
+
+
+def _of_place(overlay: Entry, config: list[Entry]) -> Iterator[Check]:
+    database = _database(overlay)
+    later = [
+        entry
+        for entry in config
+        if entry.first("olcOverlay") is not None
+        and _database(entry) == database
+        and _number(entry) > _number(overlay)
+    ]
+    if any("ppolicy" in (entry.text("olcOverlay") or "") for entry in later):
+        yield fail("`overlay sock` stands before `overlay ppolicy`: it sees hashes only", "make it the last")
+    rules = [
+        rule
+        for entry in config
+        if entry.dn.lower() == database
+        for rule in entry.attributes.get("olcaccess", ())
+    ]
+    opened = any(b"attrs=entry" in rule and b"write" in rule for rule in rules)
+    if _words(overlay, "olcOvSocketOps") & {"modify", "add"} and rules and not opened:
+        yield fail(
+            "no `access to attrs=entry by self write by * read`: users cannot change their own passwords",
+            _PAGE,
+        )
+
+
+def _words(entry: Entry, name: str) -> set[str]:
+    values = entry.attributes.get(name.lower(), ())
+    return {word.lower() for value in values for word in value.decode("ascii", "replace").split()}
+
+
+def _database(entry: Entry) -> str:
+    """The DN of the database that an overlay is of."""
+    return entry.dn.partition(",")[2].lower()
+
+
+def _number(entry: Entry) -> int:
+    """The place of an overlay among those of its database: ``olcOverlay={1}sock``."""
+    digits = entry.dn.partition("{")[2].partition("}")[0]
+    return int(digits) if digits.isdigit() else -1
+
+
+# --- this machine ----------------------------------------------------------------------------
+
+
+def run(values: Mapping[str, str]) -> int:
+    """Print every check; 0 when none failed."""
+
+    def own(settings: HookSettings) -> Iterable[Check]:
+        yield _listens(Path(values["socket"]))
+        yield _ldapi(Path(values["ldapi"]))
+        config = _config(values.get("slapd-config"))
+        if config:
+            yield from judge(config, values["socket"])
+        else:
+            yield warn(
+                "the configuration of slapd cannot be read here",
+                "run it as root; --slapd-config names slapd.conf, or the folder slapd.d",
+            )
+
+    return self_test.run(values, os.environ, own)
+
+
+def _listens(path: Path) -> Check:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(5)
+            line.connect(str(path))
+    except OSError as error:
+        return fail(
+            f"nobody listens at {path}: {error.strerror}: slapd answers every change with code 80",
+            "start `passferry hook openldap`, before slapd",
+        )
+    return ok(f"`passferry hook openldap` listens at {path}")
+
+
+def _ldapi(path: Path) -> Check:
+    if reachable(path):
+        return ok(f"slapd is reached at {path}")
+    return fail(
+        f"slapd is not reached at {path}: every change of a password is refused with code 52",
+        'SLAPD_SERVICES="ldap:/// ldapi:///" in /etc/default/slapd; --ldapi names another path',
+    )
+
+
+def _config(named: str | None) -> list[Entry]:
+    """slapd's configuration, from its folder or its file; nothing when it cannot be read."""
+    with suppress(OSError, subprocess.SubprocessError):
+        if named is not None and Path(named).is_file():
+            return entries_of_conf(Path(named).read_text(errors="replace"))
+        where = [] if named is None else ["-F", named]
+        command = ["slapcat", "-n", "0", *where]
+        return entries(subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True).stdout)
+    return []

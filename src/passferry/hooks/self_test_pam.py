@@ -1,0 +1,168 @@
+"""The self-test of PAM: what the files in /etc/pam.d say of the hook. Judging their text is pure."""
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from passferry.hooks import self_test
+from passferry.hooks.self_test import Check, fail, ok, warn
+from passferry.hooks.settings import HookSettings
+
+FOLDER = Path("/etc/pam.d")
+_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)")
+_VERSION = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a password stack."""
+
+    place: str  # file and number
+    control: str
+    module: str  # without folder and .so
+    arguments: str
+
+
+def entries(name: str, text: str) -> list[Entry]:
+    """The password stack in the text of one file, in order; what it includes is another file's."""
+    found = []
+    for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
+        match = _LINE.match(line)
+        if match is not None:
+            module = match[2].rpartition("/")[2].removesuffix(".so")
+            found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
+    return found
+
+
+def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int, int] | None) -> list[Check]:
+    """What is right and wrong with the lines of one file that call the hook.
+
+    Args:
+        stack: its lines.
+        scripts: the text of each ``pam_script_passwd`` by its folder.
+        version: of Linux-PAM, if it is known.
+    """
+    unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), None)
+    checks: list[Check] = []
+    for number, entry in enumerate(stack):
+        called = _called(entry, scripts)
+        if called is None:
+            continue
+        before = None if unix is None else number < unix
+        wrong = [*_of_exec(entry, called, version), *_of_order(entry, called, before)]
+        checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
+    return checks
+
+
+def _called(entry: Entry, scripts: Mapping[str, str]) -> str | None:
+    """The command line that an entry comes to, if it is the hook's."""
+    text = entry.arguments
+    if entry.module == "pam_script":
+        text = scripts.get(script_folder(entry), "")
+    return text if "passferry" in text and ("--check" in text or "--push" in text) else None
+
+
+def script_folder(entry: Entry) -> str:
+    """Where a ``pam_script`` line finds its scripts."""
+    match = re.search(r"(?:^|\s)dir=(\S+)", entry.arguments)
+    return match[1] if match is not None else "/usr/share/libpam-script"
+
+
+def _of_exec(entry: Entry, called: str, version: tuple[int, int] | None) -> Iterator[Check]:
+    if entry.module != "pam_exec":
+        return
+    if "expose_authtok" not in entry.arguments.split():
+        yield fail(f"{entry.place}: pam_exec gets no password", "add expose_authtok")
+    if version is not None and version < (1, 6):
+        yield fail(
+            f"{entry.place}: Linux-PAM {version[0]}.{version[1]} passes no new password to pam_exec",
+            "it needs 1.6.0; until then use pam_script",
+        )
+    if "--check" in called and "stdout" not in entry.arguments.split():
+        yield warn(f"{entry.place}: nobody sees why a password is refused", "add stdout")
+
+
+def _of_order(entry: Entry, called: str, before: bool | None) -> Iterator[Check]:
+    optional = entry.control == "optional"
+    if "--check" in called:
+        if before is False:
+            yield fail(
+                f"{entry.place}: a check behind pam_unix cannot refuse anything", "move it before pam_unix"
+            )
+        if optional:
+            yield fail(f"{entry.place}: the verdict of an optional line is ignored", "make it requisite")
+    else:
+        if before is True:
+            yield fail(f"{entry.place}: pam_unix may still refuse what was pushed", "move it behind pam_unix")
+        if not optional:
+            yield warn(
+                f"{entry.place}: when it fails, passwd fails although the password has changed",
+                "make it optional",
+            )
+
+
+def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
+    """What is wrong with a script that ``pam_script`` runs as root, with the environment of the caller."""
+    checks = []
+    first = text.partition("\n")[0]
+    if not re.fullmatch(r"#!\S*python\S* -I", first):
+        checks.append(
+            fail(
+                f"{path} does not begin with #!…/python3 -I",
+                "whoever calls passwd sets its environment: without -I, PYTHONPATH runs their code as root",
+            )
+        )
+    if status.st_uid != 0 or status.st_mode & 0o022:
+        checks.append(fail(f"others than root may change {path}", f"chown root {path}; chmod go-w {path}"))
+    if not status.st_mode & stat.S_IXUSR:
+        checks.append(fail(f"{path} cannot be run", f"chmod +x {path}"))
+    return checks
+
+
+# --- this machine ----------------------------------------------------------------------------
+
+
+def run(values: Mapping[str, str]) -> int:
+    """Print every check; 0 when none failed."""
+    return self_test.run(values, {}, _own)
+
+
+def _own(settings: HookSettings) -> Iterable[Check]:
+    if os.geteuid() != 0:
+        yield warn("this is not root, who changes passwords", "run it as root")
+    stacks = [entries(path.name, _text(path)) for path in sorted(FOLDER.glob("*"))]
+    folders = {script_folder(each) for stack in stacks for each in stack if each.module == "pam_script"}
+    scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
+    found = [check for stack in stacks for check in judge(stack, scripts, _version())]
+    yield from found or [
+        fail(f"no line in {FOLDER} calls the hook", "docs/sources/pam.md has those to paste")
+    ]
+    for folder, text in scripts.items():
+        path = Path(folder) / "pam_script_passwd"
+        if "passferry" in text:
+            yield from of_script(path, text, path.stat())
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(errors="replace")
+    return ""
+
+
+def _version() -> tuple[int, int] | None:
+    """Of Linux-PAM, as Debian's or Red Hat's packages tell it."""
+    for command in (
+        ["dpkg-query", "-W", "-f", "${Version}", "libpam-modules"],
+        ["rpm", "-q", "--qf", "%{VERSION}", "pam"],
+    ):
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+            match = _VERSION.match(done.stdout)
+            if match is not None:
+                return int(match[1]), int(match[2])
+    return None

@@ -1,0 +1,130 @@
+"""One HTTP request to the gateway, bounded in all: names, connecting, TLS, sending, the whole answer.
+
+No proxy, no redirect, no repeat; and ``http.client`` keeps no request, and so no password, on its exceptions.
+"""
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+MOST_BYTES = 262_144
+"""Of an answer; more is not read."""
+
+
+class Unreachable(Exception):
+    """No usable answer came in time; the request may have arrived all the same. The text is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. Header names are in lower case; ``body`` is {} when it was no JSON object."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+def base_url(text: str) -> str | None:
+    """``text`` without a trailing slash if it is https, or http on loopback; else None."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.username is not None or parts.query or parts.fragment:
+        return None
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)):
+        return text.rstrip("/")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The way to one gateway. The key is not shown."""
+
+    url: str  # that ``base_url`` let through
+    key: str = field(repr=False)
+    ca_file: Path | None = None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """The answer to one request.
+
+        Raises:
+            Unreachable: none came within ``seconds``.
+        """
+        if seconds <= 0:
+            raise Unreachable("there was no time left to ask")
+        sent = {"Accept": "application/json", "Connection": "close", "Authorization": f"Bearer {self.key}"}
+        found: list[Reply | str] = []
+
+        def work() -> None:
+            found.append(self._exchange(method, path, seconds, body, sent | dict(headers or {})))
+
+        # In a thread: looking up a name has no time limit, and an answer could come a byte at a time.
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not found:
+            raise Unreachable("no answer came in time")
+        reply = found[0]
+        if isinstance(reply, str):
+            raise Unreachable(reply)
+        return reply
+
+    def _exchange(
+        self, method: str, path: str, seconds: float, body: bytes | None, headers: Mapping[str, str]
+    ) -> Reply | str:
+        """The answer, or why there is none."""
+        connection: http.client.HTTPConnection | None = None
+        try:
+            connection = self._connection(seconds)
+            connection.connect()
+            connection.request(method, urlsplit(self.url).path + path, body, dict(headers))
+            answer = connection.getresponse()
+            text = answer.read(MOST_BYTES)
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, found, _object(text))
+        except TimeoutError:
+            return "no answer came in time"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return getattr(error, "strerror", None) or type(error).__name__
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _connection(self, seconds: float) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(host, parts.port, timeout=seconds)
+        context = ssl.create_default_context(cafile=self.ca_file)
+        return http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,270 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hook_fakes import PUBLIC, FakeGateway, Taken
+from passferry.domain.password import Password
+from passferry.hooks.gateway import TIME_TO_LIVE, Gateway, SourceChange, Verdict, rfc3339
+from passferry.hooks.public_key import OLD_SECONDS, PublicKey
+from passferry.hooks.verdicts import UNCHECKED
+
+GOOD = "Correct-Horse-9"
+NOW = 1_795_000_000.0
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGateway]:
+    """A gateway that answers."""
+    with FakeGateway() as gateway:
+        yield gateway
+
+
+class Clock:
+    """Epoch time that is put forward; the other one runs."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> float:
+        return self.at
+
+
+def hook(fake: FakeGateway, folder: Path, clock: Clock | None = None, **more: Any) -> Gateway:
+    """The hook's side, which knows the gateway's public key."""
+    made = Gateway(fake.settings(folder, **more), (clock or Clock()).now)
+    made.spool.check()
+    made.public_key.keep(PublicKey(PUBLIC))
+    return made
+
+
+def change(
+    password: str = GOOD, key: str = "k1", at: float | None = None, user: str = "jane"
+) -> SourceChange:
+    """A change of jane."""
+    return SourceChange(user, Password(password), at, key)
+
+
+def test_a_push_is_handed_over_as_it_is(fake: FakeGateway, tmp_path: Path) -> None:
+    """User, exact password and key arrive; a time only when the source knows it; the org in the path."""
+    gateway = hook(fake, tmp_path)
+    text = " Pä\u0308ß \U0001f600'\"\\$ "
+    assert gateway.push(change(text)).verdict is Verdict.ACCEPTED
+    assert gateway.push(change(at=NOW)).verdict is Verdict.ACCEPTED
+    assert hook(fake, tmp_path, org="emea").push(change(key="k2")).verdict is Verdict.ACCEPTED
+    first, second, third = fake.taken
+    assert first == Taken("jane", text, None, "k1", False, "/sync/password")
+    assert second.changed_at == rfc3339(NOW)
+    assert third.path == "/orgs/emea/sync/password"
+    assert gateway.spool.waiting() == []
+
+
+def test_while_the_gateway_is_away_a_push_is_sealed_and_handed_over_later(
+    fake: FakeGateway, tmp_path: Path
+) -> None:
+    """Two changes in quick succession wait, with their times; the next push takes them along in order."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock, org="emea")
+    fake.go()
+    assert gateway.push(change("First-Horse-1", "k1")).verdict is Verdict.SPOOLED
+    clock.at += 0.001
+    assert gateway.push(change("Second-Horse-2", "k2")).verdict is Verdict.SPOOLED
+    for letter in gateway.spool.waiting():
+        assert b"Horse" not in letter.path.read_bytes()
+    fake.come()
+    clock.at += 60
+    assert gateway.push(change("Third-Horse-3", "k3")).verdict is Verdict.ACCEPTED
+    assert [(each.password, each.key, each.changed_at, each.sealed) for each in fake.taken] == [
+        ("First-Horse-1", "k1", rfc3339(NOW), True),
+        ("Second-Horse-2", "k2", rfc3339(NOW + 0.001), True),
+        ("Third-Horse-3", "k3", rfc3339(NOW + 60.001), True),
+    ]
+    assert gateway.spool.is_empty()
+
+
+def test_a_known_time_is_what_a_letter_carries(fake: FakeGateway, tmp_path: Path) -> None:
+    """A source's own time goes before the time of the call."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(at=NOW - 500.0))
+    fake.come()
+    assert gateway.flush(5).accepted == 1
+    assert fake.taken[0].changed_at == rfc3339(NOW - 500.0)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_an_answer_that_passes_is_as_being_away(fake: FakeGateway, tmp_path: Path, status: int) -> None:
+    """The password is kept until an operator or time has mended it."""
+    gateway = hook(fake, tmp_path)
+    fake.instead = status, {"success": False, "code": "x.y"}
+    answer = gateway.push(change())
+    assert answer.verdict is Verdict.SPOOLED
+    assert str(status) in answer.why
+    flushed = gateway.flush(5)
+    assert (flushed.left, flushed.accepted) == (1, 0)
+    assert str(status) in flushed.why
+    fake.instead = None
+    assert gateway.flush(5).accepted == 1
+
+
+def test_an_answer_that_was_lost_is_not_a_second_change(fake: FakeGateway, tmp_path: Path) -> None:
+    """Taken, but the answer came too late: the letter has the same key, and 409 settles it."""
+    gateway = hook(fake, tmp_path, seconds=0.3)
+
+    def late(taken: Taken) -> None:
+        fake.taken.append(taken)
+        time.sleep(0.6)
+
+    fake.answer = late
+    assert gateway.push(change()).verdict is Verdict.SPOOLED
+    fake.answer = lambda taken: (409, {"success": False, "code": "idempotency.key.reused"})
+    flushed = gateway.flush(5)
+    assert (flushed.older, flushed.left) == (1, 0)
+    assert {each.key for each in fake.taken} == {"k1"}
+
+
+def test_older_and_refused_letters_are_settled(fake: FakeGateway, tmp_path: Path) -> None:
+    """409 and 400 drop the file: an old letter never comes again."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(key="old"))
+    gateway.push(change(key="bad"))
+    fake.come()
+    answers = {"old": (409, {"code": "change.stale"}), "bad": (400, {"code": "policy", "message": "No."})}
+    fake.answer = lambda taken: answers[taken.key]
+    flushed = gateway.flush(5)
+    assert (flushed.older, flushed.refused, flushed.left) == (1, 1, 0)
+
+
+def test_a_push_behind_others_learns_its_own_verdict(fake: FakeGateway, tmp_path: Path) -> None:
+    """What the gateway says of the letter of this very push is what the source is told."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(key="first"))
+    fake.come()
+    fake.answer = lambda taken: (
+        (400, {"code": "policy", "message": "Too weak."}) if taken.key == "mine" else None
+    )
+    answer = gateway.push(change(key="mine"))
+    assert (answer.verdict, answer.message) == (Verdict.REFUSED, "Too weak.")
+
+
+def test_letters_to_an_unknown_key_stay_and_hold_up_nobody(fake: FakeGateway, tmp_path: Path) -> None:
+    """They are kept until their time to live is over, then set aside, and told."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    fake.go()
+    gateway.push(change(key="k1"))
+    fake.private = bytes(range(32))
+    fake.come()
+    flushed = gateway.flush(5)
+    assert (flushed.left, flushed.set_aside) == (1, 0)
+    assert "sealed.key.unknown" in flushed.why
+    gateway.refresh_key(time.monotonic() + 5, force=True)
+    answer = gateway.push(change(key="k2"))
+    assert answer.verdict is Verdict.ACCEPTED
+    clock.at += TIME_TO_LIVE + 1
+    flushed = gateway.flush(5)
+    assert (flushed.left, flushed.set_aside) == (0, 1)
+    assert len(gateway.spool.aside()) == 1
+
+
+def test_a_broken_letter_is_set_aside_at_once(fake: FakeGateway, tmp_path: Path) -> None:
+    """It is told, and the next one goes."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(key="k1"))
+    (letter,) = gateway.spool.waiting()
+    letter.path.write_bytes(letter.path.read_bytes()[:-1])
+    gateway.push(change(key="k2"))
+    fake.come()
+    flushed = gateway.flush(5)
+    assert (flushed.accepted, flushed.set_aside, flushed.left) == (1, 1, 0)
+
+
+def test_a_full_spool_is_passed_by_and_otherwise_the_password_is_lost_and_said_so(
+    fake: FakeGateway, tmp_path: Path
+) -> None:
+    """No room and no gateway: LOST. No room, but a gateway: accepted."""
+    gateway = hook(fake, tmp_path, spool_most=1)
+    fake.go()
+    gateway.push(change(key="k1"))
+    answer = gateway.push(change(key="k2"))
+    assert answer.verdict is Verdict.LOST
+    assert "full" in answer.why
+    fake.come()
+    assert gateway.push(change(key="k3")).verdict is Verdict.ACCEPTED
+    assert gateway.flush(5).accepted == 1
+
+
+def test_without_a_public_key_nothing_can_be_spooled(fake: FakeGateway, tmp_path: Path) -> None:
+    """A hook that never reached its gateway says so; one that did has the key from then on."""
+    gateway = Gateway(fake.settings(tmp_path))
+    fake.go()
+    answer = gateway.push(change())
+    assert answer.verdict is Verdict.LOST
+    assert "public key" in answer.why
+    fake.come()
+    assert gateway.check("jane", Password(GOOD)).verdict is Verdict.ACCEPTED
+    fake.go()
+    assert gateway.push(change()).verdict is Verdict.SPOOLED
+
+
+def test_the_public_key_is_asked_for_hourly_and_follows_the_gateway(
+    fake: FakeGateway, tmp_path: Path
+) -> None:
+    """Within an hour once; after it again; a key file that others may write is not believed."""
+    gateway = Gateway(fake.settings(tmp_path), time.time)
+    for _ in range(3):
+        gateway.push(change())
+    assert fake.paths.count("/sync/key") == 1
+    later = Gateway(fake.settings(tmp_path), lambda: time.time() + OLD_SECONDS + 1)
+    fake.private = bytes(range(32))
+    later.push(change())
+    key = later.public_key.read()
+    assert key is not None
+    assert key.public != PUBLIC
+    later.public_key.path.chmod(0o622)
+    assert later.public_key.read() is None
+
+
+@pytest.mark.parametrize(("when_away", "verdict"), [("allow", Verdict.ACCEPTED), ("refuse", Verdict.REFUSED)])
+def test_a_check_without_a_verdict_follows_the_setting(
+    fake: FakeGateway, tmp_path: Path, when_away: str, verdict: Verdict
+) -> None:
+    """Away, or a set-up in which the gateway gives no verdict: fail open or closed, as it is set."""
+    gateway = hook(fake, tmp_path, when_away=when_away)
+    assert gateway.check("jane", Password("short")).verdict is Verdict.REFUSED
+    assert gateway.check("jane", Password(GOOD)).verdict is Verdict.ACCEPTED
+    fake.instead = 401, {"code": "access.key.refused"}
+    assert gateway.check("jane", Password("short")).verdict is verdict
+    fake.go()
+    answer = gateway.check("jane", Password("short"))
+    assert answer.verdict is verdict
+    assert answer.message == (UNCHECKED if when_away == "refuse" else "")
+    assert answer.why
+
+
+def test_a_gateway_that_hangs_costs_the_time_limit(fake: FakeGateway, tmp_path: Path) -> None:
+    """A user waits two seconds at most, by default; and the password is kept."""
+    gateway = hook(fake, tmp_path, seconds=0.3)
+    fake.answer = lambda taken: time.sleep(1.0)
+    started = time.monotonic()
+    assert gateway.push(change()).verdict is Verdict.SPOOLED
+    assert time.monotonic() - started < 0.9
+
+
+def test_another_who_hands_over_is_waited_for_no_longer_than_the_limit(
+    fake: FakeGateway, tmp_path: Path
+) -> None:
+    """The letter is there for whoever holds the lock."""
+    gateway = hook(fake, tmp_path, seconds=0.2)
+    fake.go()
+    gateway.push(change(key="k1"))
+    fake.come()
+    with gateway.spool.alone(0.0):
+        answer = gateway.push(change(key="k2"))
+    assert answer.verdict is Verdict.SPOOLED
+    assert gateway.flush(5).accepted == 2

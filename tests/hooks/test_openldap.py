@@ -1,0 +1,374 @@
+"""``hook openldap``: what an operation means, what is held, and when a change goes to the gateway."""
+
+import base64
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passferry.domain.password import Password
+from passferry.hooks import held, openldap_desk
+from passferry.hooks.ber import bind_request
+from passferry.hooks.clear_text import looks_hashed
+from passferry.hooks.gateway import Gateway, SourceChange
+from passferry.hooks.held import Held, Pending, Ticket
+from passferry.hooks.ldap_bind import Bound, bound
+from passferry.hooks.openldap_desk import Desk
+from passferry.hooks.openldap_intent import NewPassword, Refuse, intent, reply
+from passferry.hooks.self_test import Grade
+from passferry.hooks.self_test_openldap import entries, entries_of_conf, judge
+from passferry.hooks.settings import HookSettings
+from passferry.hooks.slapd_sock import EXOP, Extended, Key, Write
+from passferry.hooks.verdicts import Answer, Verdict
+
+KEY = Key(1000, 2)
+ALICE = "uid=alice,dc=example,dc=org"
+
+
+def exop(*fields: tuple[int, bytes], binddn: str = ALICE) -> Extended:
+    """A password modify."""
+    inside = b"".join(bytes([tag, len(value)]) + value for tag, value in fields)
+    return Extended(KEY, binddn, EXOP, bytes([0x30, len(inside)]) + inside)
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_a_hash_is_never_taken_for_a_password(value: bytes, by_exop: bool) -> None:
+    """Invariant: what comes out as a password is what went in, UTF-8, not empty, and no hash."""
+    for given_value in (value, b"{SSHA}" + value):
+        block = exop((0x82, given_value)) if by_exop else Write(KEY, ALICE, (given_value,))
+        found = intent(block, "uid")
+        if isinstance(found, NewPassword):
+            assert found == NewPassword(ALICE, "alice", given_value)
+            assert given_value.decode()
+            assert not looks_hashed(given_value)
+
+
+@pytest.mark.parametrize(
+    ("block", "code"),
+    [
+        (Write(KEY, ALICE, (b"{SSHA}x",)), None),
+        (Write(KEY, ALICE, ()), None),
+        (Write(KEY, "cn=printer,dc=example,dc=org", (b"a", b"b")), None),
+        (Write(KEY, "no name", (b"a",)), None),
+        (Write(KEY, ALICE, (b"a", b"b")), 19),
+        (Write(KEY, ALICE, (b"a", b"{SSHA}x")), 19),
+        (Write(KEY, ALICE, (b"",)), 19),
+        (Write(KEY, ALICE, (b"\xff",)), 19),
+        (exop((0x80, ALICE.encode())), 19),
+        (exop((0x82, b"{SSHA}x")), 19),
+        (exop((0x80, b"cn=service,dc=example,dc=org")), None),
+        (exop((0x82, b"New-1"), binddn=""), 80),
+        (Extended(KEY, ALICE, EXOP, b"junk"), 19),
+        (Extended(KEY, ALICE, "1.3.6.1.4.1.4203.1.11.3", b""), None),
+    ],
+)
+def test_what_is_refused_and_what_is_let_through(block: Extended | Write, code: int | None) -> None:
+    """Never with code 53, after which slapd would go on with an extended operation."""
+    found = intent(block, "uid")
+    assert found is None if code is None else isinstance(found, Refuse) and found.code == code
+
+
+def test_the_attribute_of_the_name_is_a_setting() -> None:
+    """Whatever its case, and wherever it stands in the first part of the DN."""
+    found = intent(Write(KEY, "cn=x+MAIL=a@example.com,dc=o", (b"New-1",)), "Mail")
+    assert isinstance(found, NewPassword)
+    assert found.user == "a@example.com"
+
+
+def test_an_answer_stays_on_its_lines() -> None:
+    """A reason with line ends in it adds no line to the answer."""
+    assert reply(None) == b"CONTINUE\n"
+    assert reply(Refuse(19, "no\ncode: 0")) == b"RESULT\ncode: 19\nmatched: \ninfo: no code: 0\n"
+
+
+# --- held ------------------------------------------------------------------------------------
+
+
+def pending(text: bytes = b"Secret-1") -> Pending:
+    """One to hold."""
+    return Pending(ALICE, "alice", bytearray(text))
+
+
+def test_what_is_held_is_given_once_and_only_to_its_slapd() -> None:
+    """Another process, a new slapd that counts from the start, gets nothing."""
+    desk = Held()
+    assert desk.keep(Ticket(7, KEY), pending(), 0.0)
+    assert desk.take(Ticket(8, KEY), 1.0) is None
+    assert desk.take(Ticket(7, KEY), 1.0) is not None
+    assert desk.take(Ticket(7, KEY), 1.0) is None
+
+
+def test_what_is_held_too_long_or_replaced_is_wiped() -> None:
+    """The password's bytes are overwritten."""
+    desk, old, replaced = Held(), pending(), pending()
+    desk.keep(Ticket(7, KEY), replaced, 0.0)
+    desk.keep(Ticket(7, KEY), old, 1.0)
+    assert replaced.secret == bytes(8)
+    assert desk.take(Ticket(7, KEY), 1.0 + held.SECONDS) is None
+    assert old.secret == bytes(8)
+
+
+def test_no_more_are_held_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is made by time alone."""
+    monkeypatch.setattr(held, "MOST", 2)
+    desk = Held()
+    kept = [desk.keep(Ticket(7, Key(1, number)), pending(), 0.0) for number in range(3)]
+    assert kept == [True, True, False]
+    assert desk.keep(Ticket(7, KEY), pending(), held.SECONDS)
+
+
+# --- the desk --------------------------------------------------------------------------------
+
+
+class FakeGateway(Gateway):
+    """Records; its verdicts are given."""
+
+    def __init__(self, spool: Path) -> None:
+        super().__init__(HookSettings("http://127.0.0.1:9", "pf_key", spool=spool, seconds=0.1))
+        self.checked: list[str] = []
+        self.pushed: list[tuple[str, str]] = []
+        self.verdict = Answer(Verdict.ACCEPTED, "")
+        self.pushes = [Answer(Verdict.ACCEPTED, "")]
+
+    def check(self, user: str, password: Password) -> Answer:
+        self.checked.append(user)
+        return self.verdict
+
+    def push(self, change: SourceChange) -> Answer:
+        self.pushed.append((change.user, change.password.reveal()))
+        return self.pushes.pop(0) if len(self.pushes) > 1 else self.pushes[0]
+
+
+class Scene:
+    """A desk with fakes around it."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gateway = FakeGateway(tmp_path / "spool")
+        self.desk = Desk(self.gateway, tmp_path / "ldapi", "uid")
+        self.slapd = {"alice": "New-Passw0rd-1"}
+        monkeypatch.setattr(openldap_desk, "reachable", lambda path: True)
+        monkeypatch.setattr(openldap_desk, "AGAIN_SECONDS", 0.01)
+        monkeypatch.setattr(openldap_desk, "bound", self.bound)
+
+    def bound(self, path: Path, dn: str, password: bytes) -> tuple[Bound, str]:
+        uid = dn.partition("=")[2].partition(",")[0]
+        return (Bound.YES if self.slapd.get(uid) == password.decode() else Bound.NO), ""
+
+    def modify(self, password: str = "New-Passw0rd-1", number: int = 2, uid: str = "alice") -> bytes:
+        head = f"MODIFY\nmsgid: {number}\nconnid: 1000\ndn: uid={uid},dc=example,dc=org\n"
+        value = base64.b64encode(password.encode()).decode()
+        block = f"{head}replace: userPassword\nuserPassword:: {value}\n-\n\n"
+        return self.desk.answer(block.encode(), 7)
+
+    def result(self, code: int = 0, number: int = 2, pid: int = 7) -> None:
+        block = f"RESULT\nmsgid: {number}\nconnid: 1000\ncode: {code}\n\n"
+        assert self.desk.answer(block.encode(), pid) == b""
+
+    def work(self) -> list[tuple[str, str]]:
+        """What was pushed, once all is done."""
+        stopped = threading.Event()
+        stopped.set()
+        self.desk.work(stopped)
+        return self.gateway.pushed
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A desk."""
+    return Scene(tmp_path, monkeypatch)
+
+
+def test_a_change_goes_to_the_gateway_after_it_was_made(scene: Scene) -> None:
+    """Not at the verdict, but after the result, and once."""
+    assert scene.modify() == b"CONTINUE\n"
+    assert scene.work() == []
+    scene.result()
+    scene.result()
+    assert scene.work() == [("alice", "New-Passw0rd-1")]
+
+
+@pytest.mark.parametrize("case", ["failed", "another operation", "another slapd", "not its password"])
+def test_a_change_that_was_not_made_does_not(scene: Scene, case: str) -> None:
+    """Another code, number or process; and a success that slapd does not mean for this password."""
+    scene.modify()
+    if case == "not its password":
+        scene.slapd["alice"] = "Old-Passw0rd-1"
+    scene.result(
+        code=19 if case == "failed" else 0,
+        number=3 if case == "another operation" else 2,
+        pid=8 if case == "another slapd" else 7,
+    )
+    assert scene.work() == []
+
+
+def test_the_verdict_is_the_gateways(scene: Scene) -> None:
+    """Its sentence is what the client reads, and nothing is held."""
+    scene.gateway.verdict = Answer(Verdict.REFUSED, "Too short.")
+    assert scene.modify() == b"RESULT\ncode: 19\nmatched: \ninfo: Too short.\n"
+    scene.result()
+    assert scene.work() == []
+
+
+def test_the_internal_write_of_a_hash_does_not_disturb_what_is_held(scene: Scene) -> None:
+    """After an extended operation slapd writes the hash under the same number."""
+    scene.modify()
+    assert scene.modify("{SSHA}87adB+WVzJtTBt6quNDI1nSX+fsTgNqP") == b"CONTINUE\n"
+    scene.result()
+    assert scene.work() == [("alice", "New-Passw0rd-1")]
+
+
+def test_what_cannot_be_read_is_refused_only_where_it_may_be_a_password(scene: Scene) -> None:
+    """A directory's other work does not depend on this hook's reader."""
+    assert scene.desk.answer(b"MODIFY\nmsgid: 1\n?\n\n", 7) == b"CONTINUE\n"
+    assert scene.desk.answer(b"MODIFY\nmsgid: 1\n?: userPassword\n\n", 7).startswith(b"RESULT\ncode: 80\n")
+    assert scene.desk.answer(b"SEARCH\nmsgid: 1\n\n", 7) == b"CONTINUE\n"
+
+
+def test_an_overlay_without_connid_is_told_what_it_lacks(scene: Scene) -> None:
+    """Nothing could be held under a number alone."""
+    block = b"MODIFY\nmsgid: 2\ndn: uid=a,dc=o\nreplace: userPassword\nuserPassword: New-1\n-\n\n"
+    assert b"code: 80" in scene.desk.answer(block, 7)
+
+
+def test_without_a_way_to_ask_slapd_nothing_is_let_through(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that could not be confirmed afterwards is refused before."""
+    monkeypatch.setattr(openldap_desk, "reachable", lambda path: False)
+    assert b"code: 52" in scene.modify()
+
+
+def test_at_its_end_it_takes_no_more_and_finishes_what_it_has(scene: Scene) -> None:
+    """New ones are told to come again; what was let through is handed over."""
+    scene.modify()
+    scene.desk.closing.set()
+    assert b"code: 51" in scene.modify(number=3)
+    scene.result()
+    assert scene.work() == [("alice", "New-Passw0rd-1")]
+
+
+def test_what_is_lost_is_tried_again_in_its_order(scene: Scene) -> None:
+    """While the spool cannot be written either, the next change waits."""
+    scene.slapd["bob"] = "New-Passw0rd-1"
+    scene.gateway.pushes = [Answer(Verdict.LOST, ""), Answer(Verdict.LOST, ""), Answer(Verdict.ACCEPTED, "")]
+    for number, uid in ((2, "alice"), (3, "bob")):
+        scene.modify(number=number, uid=uid)
+        scene.result(number=number)
+    stopped = threading.Event()
+    hands = threading.Thread(target=scene.desk.work, args=(stopped,))
+    hands.start()
+    while not scene.gateway.pushed or scene.gateway.pushed[-1][0] != "bob":
+        assert not stopped.wait(0.005)
+    stopped.set()
+    hands.join(10)
+    assert [user for user, _ in scene.gateway.pushed] == ["alice", "alice", "alice", "bob"]
+
+
+# --- slapd itself ----------------------------------------------------------------------------
+
+
+@contextmanager
+def ldapi(path: Path, answer: bytes) -> Iterator[list[bytes]]:
+    """Something that answers one bind."""
+    asked: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(10)
+
+        def serve() -> None:
+            line, _ = listener.accept()
+            with line:
+                asked.append(line.recv(4096))
+                line.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield asked
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"), [(0, Bound.YES), (49, Bound.NO), (53, Bound.UNKNOWN), (None, Bound.UNKNOWN)]
+)
+def test_slapd_is_asked_by_a_bind(tmp_path: Path, code: int | None, wanted: Bound) -> None:
+    """Success and invalid credentials say what they say; everything else says nothing."""
+    answer = b"" if code is None else bytes.fromhex(f"300c02010161070a01{code:02x}04000400")
+    with ldapi(tmp_path / "ldapi", answer) as asked:
+        found, _ = bound(tmp_path / "ldapi", ALICE, b"New-1", 5.0)
+    assert found is wanted
+    assert asked == [bind_request(1, ALICE.encode(), b"New-1")]
+
+
+def test_nobody_is_asked_about_an_empty_password(tmp_path: Path) -> None:
+    """That would be an anonymous bind, which succeeds."""
+    assert bound(tmp_path / "none", ALICE, b"") == (Bound.NO, "")
+    assert bound(tmp_path / "none", ALICE, b"x")[0] is Bound.UNKNOWN
+
+
+# --- the self-test ---------------------------------------------------------------------------
+
+CONF = """\
+database mdb
+suffix dc=example,dc=org
+access to attrs=userPassword by self write by anonymous auth by * none
+access to attrs=entry by self write by * read
+overlay ppolicy
+overlay sock
+extensions  binddn peername ssf connid
+socketpath  /run/x.sock
+sockops     extended modify add
+sockresps   result
+"""
+LDIF = """\
+dn: olcDatabase={1}mdb,cn=config
+olcAccess: {0}to attrs=userPassword by self write by * none
+olcAccess: {1}to attrs=entry by self write by * read
+
+dn: olcOverlay={0}ppolicy,olcDatabase={1}mdb,cn=config
+olcOverlay: {0}ppolicy
+
+dn: olcOverlay={1}sock,olcDatabase={1}mdb,cn=config
+olcOverlay: {1}sock
+olcDbSocketPath: /run/x.sock
+olcDbSocketExtensions: binddn
+olcDbSocketExtensions: connid
+olcOvSocketOps: extended modify add
+olcOvSocketResps: result
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("", "", ""),
+        ("/run/x.sock", "/run/y.sock", "no `overlay sock`"),
+        ("ssf connid", "ssf", "`extensions` lacks connid"),
+        ("sockresps   result\n", "", "`sockresps result` is missing"),
+        ("extended modify add", "modify add", "`sockops` lacks extended"),
+        ("extended modify add", "extended", "`sockops` lacks add modify"),
+        ("extended modify add", "extended modify add bind", "of no use here"),
+        ("overlay ppolicy\n", "", ""),
+        ("sockresps   result\n", "sockresps result\noverlay ppolicy\n", "before `overlay ppolicy`"),
+        ("access to attrs=entry by self write by * read\n", "", "cannot change their own"),
+    ],
+)
+def test_the_self_test_says_what_slapd_lacks(old: str, new: str, says: str) -> None:
+    """In the words of slapd.conf."""
+    found = judge(entries_of_conf(CONF.replace(old, new) if old else CONF), "/run/x.sock")
+    failed = [check.what for check in found if check.grade is not Grade.OK]
+    assert (says in " ".join(failed)) if says else failed == []
+
+
+def test_the_self_test_reads_both_kinds_of_configuration() -> None:
+    """``slapcat -n 0`` of the folder, and the file."""
+    for found in (entries(LDIF.encode()), entries_of_conf(CONF)):
+        assert [check.grade for check in judge(found, "/run/x.sock")] == [Grade.OK]
+    wrong = LDIF.replace("olcDbSocketExtensions: connid\n", "")
+    assert [check.grade for check in judge(entries(wrong.encode()), "/run/x.sock")] == [Grade.FAIL]

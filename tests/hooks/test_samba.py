@@ -1,0 +1,221 @@
+"""``hook samba``: which accounts are handed over, what is remembered, and what Samba is told."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passferry.hooks import samba
+from passferry.hooks.gateway import Gateway, SourceChange
+from passferry.hooks.ldif import read_entry
+from passferry.hooks.samba_account import HandOver, LeaveAlone, NotSetUp, Seen, decide
+from passferry.hooks.samba_seen import SeenUnusable, open_seen
+from passferry.hooks.self_test import Grade
+from passferry.hooks.self_test_samba import Dc, judge
+from passferry.hooks.settings import HookSettings
+from passferry.hooks.verdicts import Answer, Verdict
+
+GUID = "cd22b960-a5ea-430b-9986-1860fefb90a6"
+CAROL = f"""\
+dn: CN=carol,CN=Users,DC=ex,DC=test
+objectGUID: {GUID}
+sAMAccountName: carol
+userPrincipalName: carol@ex.test
+userAccountControl: 512
+pwdLastSet: 134399980353990140
+msDS-KeyVersionNumber: 4
+virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==
+
+"""
+SEEN = Seen(134399980353990140, 4)
+
+
+def decided(text: str = CAROL, seen: Seen | None = None, attribute: str = "userPrincipalName") -> object:
+    """What is decided about an account."""
+    return decide(read_entry(text.encode()), seen, attribute)
+
+
+def test_a_new_password_is_handed_over_with_its_time() -> None:
+    """User, password as it is, the directory's clock, and a key that is the same the next time."""
+    change = decided()
+    assert isinstance(change, HandOver)
+    assert change.password.reveal() == " -Third-Pass'\"3 "
+    assert (change.user, change.changed_at, change.seen) == ("carol@ex.test", 1795524435.399014, SEEN)
+    assert change.key == f"samba-{GUID}-4-134399980353990140"
+    assert "Third" not in repr(change)
+
+
+@pytest.mark.parametrize(
+    ("seen", "handed_over"),
+    [
+        (None, True),
+        (Seen(134399980353990139, 4), True),
+        (Seen(134399980353990140, 3), True),
+        (SEEN, False),
+        (Seen(134399980353990141, 5), False),
+    ],
+)
+def test_only_what_rose_is_a_new_password(seen: Seen | None, handed_over: bool) -> None:
+    """``pwdLastSet`` or ``msDS-KeyVersionNumber`` beyond what was handed over last."""
+    assert isinstance(decided(seen=seen), HandOver) is handed_over
+
+
+def test_a_password_that_must_be_changed_has_no_time_but_a_version() -> None:
+    """``pwdLastSet: 0`` is a mark; what was remembered of it before is kept."""
+    change = decided(CAROL.replace("134399980353990140", "0"), Seen(134399980353990140, 3))
+    assert isinstance(change, HandOver)
+    assert (change.changed_at, change.seen) == (None, SEEN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("userAccountControl: 512", "userAccountControl: 514", "disabled"),
+        ("userAccountControl: 512", "userAccountControl: 4096", "machine"),
+        ("userAccountControl: 512", "userAccountControl: 532480", "machine"),
+        ("sAMAccountName: carol", "sAMAccountName: PC1$", "machine"),
+        ("sAMAccountName: carol", "sAMAccountName: krbtgt_2011", "Kerberos"),
+        ("sAMAccountName: carol", "isDeleted: TRUE", "deleted"),
+        ("virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==\n", "", "no clear text"),
+        ("IC1UaGlyZC1QYXNzJyIzIA==", "//8=", "not UTF-8"),
+        ("userPrincipalName", "mail", "no userPrincipalName"),
+    ],
+)
+def test_other_accounts_are_left_alone(old: str, new: str, why: str) -> None:
+    """Disabled, deleted, machines, Kerberos, without clear text, without a name."""
+    found = decided(CAROL.replace(old, new))
+    assert isinstance(found, LeaveAlone)
+    assert why in found.why
+
+
+@pytest.mark.parametrize(
+    "gone",
+    ["objectGUID", "userAccountControl", "sAMAccountName", ("pwdLastSet", "msDS-KeyVersionNumber")],
+)
+def test_a_set_up_that_cannot_tell_changes_apart_is_refused(gone: str | tuple[str, ...]) -> None:
+    """The attribute that ``--attributes`` lacks is named."""
+    names = (gone,) if isinstance(gone, str) else gone
+    text = "".join(line for line in CAROL.splitlines(keepends=True) if not line.startswith(names))
+    with pytest.raises(NotSetUp, match=names[0]):
+        decided(text)
+
+
+@given(st.integers(0, 2**64), st.integers(0, 2**32), st.integers(0, 2**64), st.integers(0, 2**32))
+def test_what_was_handed_over_is_not_again(last: int, version: int, before: int, earlier: int) -> None:
+    """Invariant: the same account, decided on after a hand-over, is left alone."""
+    text = CAROL.replace("134399980353990140", str(last)).replace("Number: 4", f"Number: {version}")
+    if not last and not version:
+        return
+    first = decided(text, Seen(before, earlier))
+    if isinstance(first, HandOver):
+        assert isinstance(decided(text, first.seen), LeaveAlone)
+
+
+def test_what_was_seen_is_kept_only_on_a_good_end(tmp_path: Path) -> None:
+    """A hand-over that fails is not remembered; one account does not touch another."""
+    with open_seen(tmp_path) as file:
+        assert file.of(GUID) is None
+        file.remember(GUID, Seen(1, 1))
+        file.remember("other", Seen(5, 5))
+    with suppress(KeyboardInterrupt), open_seen(tmp_path) as file:
+        file.remember(GUID, Seen(2, 2))
+        raise KeyboardInterrupt
+    with open_seen(tmp_path) as file:
+        assert (file.of(GUID), file.of("other")) == (Seen(1, 1), Seen(5, 5))
+    (tmp_path / "samba-seen").write_bytes(b"no database" * 100)
+    with pytest.raises(SeenUnusable), open_seen(tmp_path):
+        pass
+
+
+# --- the script ------------------------------------------------------------------------------
+
+Run = Callable[..., tuple[int, str, list[SourceChange]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs the script on an account, with a gateway that gives a verdict."""
+    settings = HookSettings("http://127.0.0.1:9", "pf_key", spool=tmp_path / "spool")
+    pushed: list[SourceChange] = []
+
+    def call(verdict: Verdict, text: str = CAROL) -> tuple[int, str, list[SourceChange]]:
+        def push(self: Gateway, change: SourceChange) -> Answer:
+            os.write(2, b"a library has something to say")
+            pushed.append(change)
+            return Answer(verdict, "A sentence.", "why")
+
+        monkeypatch.setattr(Gateway, "push", push)
+        monkeypatch.setattr(samba, "conceal", lambda: None)
+        monkeypatch.setattr(samba, "gateway_for", lambda *_: Gateway(settings))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        code = samba.run([])
+        out, err = capfd.readouterr()
+        return code, out + err, pushed
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "verdict", [verdict for verdict in Verdict if verdict is not Verdict.LOST], ids=lambda each: each.value
+)
+def test_what_is_settled_is_told_first_and_alone(run: Run, verdict: Verdict) -> None:
+    """One line that starts with ``DONE-EXIT: ``; the same account is then left alone."""
+    code, said, pushed = run(verdict)
+    assert (code, said) == (0, f"DONE-EXIT: {verdict.value}: A sentence.\n")
+    code, said, pushed = run(verdict)
+    assert (code, said) == (0, "DONE-EXIT: left alone: the password is the same as before\n")
+    assert len(pushed) == 1
+
+
+def test_what_is_lost_is_sent_again(run: Run) -> None:
+    """Nothing of the kind is said, nothing is remembered, and the next call makes good."""
+    code, said, _ = run(Verdict.LOST)
+    assert code == 1
+    assert said.startswith("passferry hook samba: A sentence.")
+    code, said, pushed = run(Verdict.ACCEPTED)
+    assert (code, len(pushed)) == (0, 2)
+    assert pushed[0].key == pushed[1].key
+
+
+def test_what_was_cut_off_is_sent_again(run: Run) -> None:
+    """Half an object is no object."""
+    code, said, pushed = run(Verdict.ACCEPTED, CAROL[:-8])
+    assert (code, pushed) == (1, [])
+    assert "cut off" in said
+    assert "DONE-EXIT" not in said
+
+
+# --- the self-test ---------------------------------------------------------------------------
+
+CACHE = b"decryptSambaGPG syncCommand objectGUID sAMAccountName userAccountControl pwdLastSet "
+CACHE += b"msDS-KeyVersionNumber"
+GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" virtualClearTextUTF8 mail")
+
+
+@pytest.mark.parametrize(
+    ("dc", "says"),
+    [
+        (GOOD, ""),
+        (Dc("standalone server", "", False, False, b""), "no Samba AD domain controller"),
+        (Dc(GOOD.role, "KEY", False, False, GOOD.cache), "no key there that can encrypt"),
+        (Dc(GOOD.role, "", True, True, GOOD.cache), ""),
+        (Dc(GOOD.role, "", False, True, GOOD.cache), "no password is kept in clear"),
+        (Dc(GOOD.role, "KEY", False, True, b""), "never initialized"),
+        (Dc(GOOD.role, "KEY", False, True, CACHE + b" mail"), "without virtualClearTextUTF8"),
+        (
+            Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"decryptSambaGPG", b"")),
+            "--decrypt-samba-gpg",
+        ),
+        (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"syncCommand", b"")), "--script"),
+    ],
+)
+def test_the_self_test_says_what_samba_lacks(dc: Dc, says: str) -> None:
+    """In the words of smb.conf and samba-tool."""
+    failed = [check.what for check in judge(dc, "mail") if check.grade is not Grade.OK]
+    assert (says in " ".join(failed)) if says else failed == []

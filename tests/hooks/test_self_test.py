@@ -1,0 +1,247 @@
+"""The self-test: what is wrong with a set-up is said in the words of its source."""
+
+import os
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hook_fakes import FakeGateway
+from passferry.hooks import self_test, self_test_ltb, self_test_pam
+from passferry.hooks.self_test import Grade, of_clock, of_verdict
+from passferry.hooks.self_test_pam import entries, judge, of_script
+from passferry.hooks.wire import Reply
+
+EXEC = "pam_exec.so expose_authtok quiet stdout /opt/passferry/bin/passferry hook pam"
+GOOD = f"""\
+# a comment
+password requisite pam_pwquality.so retry=1
+password requisite {EXEC} --check
+password required  pam_unix.so use_authtok yescrypt
+password optional  {EXEC} --push
+session  optional  pam_exec.so /bin/true
+"""
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGateway]:
+    """A gateway that answers."""
+    with FakeGateway() as gateway:
+        yield gateway
+
+
+def report(capsys: pytest.CaptureFixture[str], config: Path) -> tuple[int, str]:
+    """Exit code and text of the common checks."""
+    code = self_test.run({"config": str(config)}, {}, lambda settings: [])
+    return code, capsys.readouterr().out
+
+
+def test_a_good_set_up_is_said_to_be_one(
+    fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing fails, nothing is stored at the gateway, and the public key is kept for when it is away."""
+    code, text = report(capsys, fake.file(tmp_path))
+    assert (code, "fail" in text) == (0, False)
+    assert (tmp_path / "spool" / "gateway-key").exists()
+    assert fake.taken == []
+    assert list((tmp_path / "spool").glob("*.letter")) == []
+
+
+@pytest.mark.parametrize(
+    ("instead", "word"),
+    [
+        ((401, {"code": "access.key.refused"}), "does not know the access key"),
+        ((403, {"code": "role.forbidden"}), "not one of a source"),
+        ((404, {"code": "sealed.key.none"}), "no pair"),
+        ((404, {"code": "path.unknown"}), "answered 404"),
+        ((421, {"code": "https.required"}), "https"),
+    ],
+)
+def test_what_the_gateway_refuses_is_named(
+    fake: FakeGateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    instead: tuple[int, dict[str, Any]],
+    word: str,
+) -> None:
+    """Key, role, ring, address: each with its remedy."""
+    fake.instead = instead
+    code, text = report(capsys, fake.file(tmp_path))
+    assert code == 1
+    assert word in text
+
+
+def test_a_gateway_that_is_away_and_never_was_there_is_told_apart(
+    fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a public key even spooling would fail."""
+    config = fake.file(tmp_path)
+    fake.go()
+    assert "gateway-key" in report(capsys, config)[1]
+    fake.come()
+    report(capsys, config)
+    fake.go()
+    code, text = report(capsys, config)
+    assert code == 1
+    assert "gateway-key" not in text
+
+
+def test_settings_and_spool_are_looked_at(
+    fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every mistake in the settings; a spool that others may use."""
+    config = fake.file(tmp_path, seconds=0, colour="red")
+    code, text = report(capsys, config)
+    assert code == 1
+    assert "seconds" in text
+    assert "colour" in text
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool").chmod(0o755)
+    assert "others may use it" in report(capsys, fake.file(tmp_path))[1]
+
+
+def test_a_clock_that_differs_is_told() -> None:
+    """What is spooled carries this machine's time."""
+    assert list(of_clock(formatdate(1000.0, usegmt=True), 1030.0)) == []
+    (ahead,) = of_clock(formatdate(1000.0, usegmt=True), 1100.0)
+    (behind,) = of_clock(formatdate(1000.0, usegmt=True), 800.0)
+    assert "100 seconds ahead" in ahead.what
+    assert "200 seconds behind" in behind.what
+    assert list(of_clock(None, 0.0)) == list(of_clock("nonsense", 0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "grade"),
+    [
+        (200, None, Grade.OK),
+        (400, "policy", Grade.OK),
+        (400, "user.invalid", Grade.WARN),
+        (403, "org.forbidden", Grade.FAIL),
+        (503, "store.busy", Grade.FAIL),
+    ],
+)
+def test_the_verdict_of_the_policy_shows_the_rest_of_the_set_up(
+    status: int, code: str | None, grade: Grade
+) -> None:
+    """Orgs and short names of the source."""
+    assert of_verdict(Reply(status, {}, {"code": code}), None).grade is grade
+
+
+def grades(text: str, version: tuple[int, int] | None = (1, 7), **scripts: str) -> list[Grade]:
+    """How the lines of a file in /etc/pam.d are judged."""
+    return [check.grade for check in judge(entries("passwd", text), scripts, version)]
+
+
+def test_the_documented_stack_is_good() -> None:
+    """Check before pam_unix, push behind it."""
+    assert grades(GOOD) == [Grade.OK, Grade.OK]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("expose_authtok ", "", Grade.FAIL),
+        ("requisite " + EXEC, "optional " + EXEC, Grade.FAIL),
+        ("optional  " + EXEC, "required " + EXEC, Grade.WARN),
+        (" stdout", "", Grade.WARN),
+        ("pam_exec.so", "/lib/security/pam_exec.so", Grade.OK),
+        ("optional  " + EXEC, "[success=ok default=ignore] " + EXEC, Grade.WARN),
+    ],
+)
+def test_each_mistake_in_a_stack_is_named(old: str, new: str, expected: Grade) -> None:
+    """The worst that is said of the changed file."""
+    assert old in GOOD
+    order = [Grade.OK, Grade.WARN, Grade.FAIL]
+    assert max(grades(GOOD.replace(old, new)), key=order.index) is expected
+
+
+def test_order_and_version_decide() -> None:
+    """A check behind pam_unix vetoes nothing; a push before it may be refused; 1.5 gives pam_exec nothing."""
+    lines = GOOD.splitlines()
+    swapped = "\n".join([lines[1], lines[4], lines[3], lines[2]])
+    assert grades(swapped) == [Grade.FAIL, Grade.FAIL]
+    assert grades(GOOD, (1, 5)) == [Grade.FAIL, Grade.FAIL]
+    assert grades("password required pam_unix.so") == []
+
+
+def test_pam_script_is_found_by_its_folder() -> None:
+    """What the script in the folder calls is what the line means."""
+    text = (
+        "password requisite pam_script.so dir=/etc/p/check\n"
+        "password required pam_unix.so\npassword optional pam_script.so dir=/etc/p/push onerr=success\n"
+    )
+    scripts = {"/etc/p/check": "passferry hook pam --check", "/etc/p/push": "passferry hook pam --push"}
+    stack = entries("passwd", text)
+    assert [check.grade for check in judge(stack, scripts, None)] == [Grade.OK, Grade.OK]
+
+
+def test_a_script_that_runs_what_its_caller_says_is_a_mistake(tmp_path: Path) -> None:
+    """`passwd` is set-uid and passes its environment on: Python must be told to ignore it."""
+    path = tmp_path / "pam_script_passwd"
+    good = "#!/opt/passferry/bin/python3 -I\nimport passferry\n"
+    path.write_text(good)
+    path.chmod(0o755)
+    status = os.stat_result((0o100755, 0, 0, 1, 0, *path.stat()[5:]))
+    assert of_script(path, good, status) == []
+    for bad in ("#!/bin/sh\n", "#!/opt/passferry/bin/python3\n", "#!/usr/bin/env python3\n"):
+        assert "PYTHONPATH" in of_script(path, bad, status)[0].hint
+    writable = os.stat_result((0o100777, *status[1:]))
+    assert len(of_script(path, good, writable)) == 1
+    assert len(of_script(path, good, os.stat_result((0o100644, *status[1:])))) == 1
+
+
+LTB = """<?php
+$prehook = "exec /opt/passferry/bin/passferry hook ltb --pre --";
+$display_prehook_error = true;
+$ignore_prehook_error = false;
+$prehook_password_encodebase64 = true;
+$posthook = 'exec /opt/passferry/bin/passferry hook ltb --post --';
+$display_posthook_error = true;
+$posthook_password_encodebase64 = true;
+#$posthook = "/elsewhere";
+"""
+
+
+def ltb(text: str) -> list[Grade]:
+    """How a portal's configuration is judged."""
+    return [check.grade for check in self_test_ltb.judge(self_test_ltb.settings_in(text))]
+
+
+def test_the_documented_portal_is_good() -> None:
+    """Both hooks as they should be; a portal without us has nothing to be judged."""
+    assert ltb(LTB) == [Grade.OK, Grade.OK]
+    assert ltb('$prehook = "/usr/bin/other";') == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("--pre --", "--post --"),
+        ("--post --", "--post"),
+        ('"exec /opt', '"/opt'),
+        ("$ignore_prehook_error = false", "$ignore_prehook_error = true"),
+        ("$prehook_password_encodebase64 = true", "$prehook_password_encodebase64 = false"),
+        ("$display_posthook_error = true", "$display_posthook_error = false"),
+        ("--post --", "--post --plain --"),
+    ],
+)
+def test_each_mistake_in_a_portal_is_named(old: str, new: str) -> None:
+    """Something is said that is not ok."""
+    assert old in LTB
+    assert set(ltb(LTB.replace(old, new))) != {Grade.OK}
+
+
+def test_the_self_test_of_pam_runs_on_any_machine(
+    fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no line calls the hook, that is what is said."""
+    monkeypatch.setattr(self_test_pam, "FOLDER", tmp_path / "pam.d")
+    (tmp_path / "pam.d").mkdir()
+    (tmp_path / "pam.d" / "passwd").write_text("password required pam_unix.so\n")
+    assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 1
+    assert "calls the hook" in capsys.readouterr().out
+    (tmp_path / "pam.d" / "passwd").write_text(GOOD)
+    monkeypatch.setattr(self_test_pam, "_version", lambda: (1, 7))
+    assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 0

@@ -1,0 +1,133 @@
+"""Hooks against a real gateway and the stand-in behind it: exact passwords, away and back, rotation."""
+
+import base64
+import json
+from pathlib import Path
+
+from hook_texts import PASSWORDS
+from passferry.simulator import Settings
+from process.harness import Done, Home, Running, StandIn, home, until
+
+
+class Source:
+    """A machine with hooks, its own key and spool."""
+
+    def __init__(self, place: Home, gateway: Running, folder: Path) -> None:
+        self.place, self.gateway, self.folder = place, gateway, folder
+        self.config = folder / "hook.toml"
+        key = place.key("portal", "--user-template", "{uid}@example.com")
+        settings = {
+            "url": gateway.url,
+            "api_key": key,
+            "spool": str(folder / "spool"),
+            "seconds": 10.0,
+        }
+        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        self.config.write_text("\n".join(["[hook]", *lines, ""]))
+        self.config.chmod(0o600)
+
+    def ltb(self, mode: str, user: str, password: str) -> Done:
+        """The portal calls its hook."""
+        coded = base64.b64encode(password.encode()).decode()
+        return self.place.run("hook", "ltb", "--config", str(self.config), mode, "--", user, coded)
+
+    def pam_exec(self, user: str, password: str) -> Done:
+        """pam_exec calls its hook, as recorded."""
+        env = {"PAM_TYPE": "password", "PAM_USER": user, "PAM_SERVICE": "passwd"}
+        arguments = ("hook", "pam", "--push", "--config", str(self.config))
+        return self.place.run(*arguments, stdin=password.encode(), env=env)
+
+    def flush(self) -> dict[str, object]:
+        """``hook flush``."""
+        done = self.place.run("hook", "flush", "--config", str(self.config), "--json")
+        found: dict[str, object] = json.loads(done.out)
+        return found
+
+    def port(self) -> str:
+        """Where the gateway listens."""
+        return self.gateway.url.rpartition(":")[2]
+
+
+def users(target: StandIn, number: int) -> list[str]:
+    """Short names of active users."""
+    return [name.partition("@")[0] for _, name in target.active_users()[:number]]
+
+
+def arrives(target: StandIn, user: str, password: str) -> None:
+    """The newest password of ``user`` at the target is ``password``."""
+    name = f"{user}@example.com"
+    until(lambda: target.passwords(name)[-1:] == [password], 30, f"{password!a} of {name}")
+
+
+def test_every_password_arrives_exactly_through_each_hook(tmp_path: Path) -> None:
+    """What was typed is what the target gets, byte for byte, through LTB's argv and pam_exec's input."""
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings(), PASSFERRY_ORGS_DEFAULT_RATE="100000") as place,
+    ):
+        source = Source(place, place.serve(), tmp_path)
+        for user, (name, password) in zip(users(target, len(PASSWORDS)), PASSWORDS.items(), strict=True):
+            done = source.ltb("--post", user, password)
+            assert done.code == 0, (name, done.text)
+            arrives(target, user, password)
+            done = source.pam_exec(user, "x" + password)
+            assert done.code == 0, (name, done.text)
+            arrives(target, user, "x" + password)
+        assert source.ltb("--pre", "agent", "short").code == 1
+
+
+def test_a_gateway_that_goes_and_comes_back_misses_nothing_and_undoes_nothing(tmp_path: Path) -> None:
+    """Two changes while it is away: the newest arrives. A letter that is late never undoes a newer password.
+
+    Meanwhile the keys are rotated: a letter to the old key still opens.
+    """
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        source = Source(place, place.serve(), tmp_path)
+        first, second = users(target, 2)
+        assert source.ltb("--post", first, "Correct-Horse-0").code == 0
+        port = source.port()
+        assert source.gateway.stop() == 0
+        for number in (1, 2):
+            done = source.pam_exec(first, f"Correct-Horse-{number}")
+            assert done.code == 0, done.text
+        assert source.pam_exec(second, "Late-Horse-1").code == 0
+        letters = list((tmp_path / "spool").glob("*.letter"))
+        assert len(letters) == 3
+        late = {path: path.read_bytes() for path in letters}
+        assert place.run("keys", "rotate").code == 0
+        source.gateway = place.serve("--port", port)
+        assert source.ltb("--post", second, "Newer-Horse-2").code == 0
+        arrives(target, first, "Correct-Horse-2")
+        arrives(target, second, "Newer-Horse-2")
+        for path, content in late.items():  # a duplicate delivery of everything
+            path.write_bytes(content)
+        assert source.flush()["left"] == 0
+        arrives(target, first, "Correct-Horse-2")
+        arrives(target, second, "Newer-Horse-2")
+        tested = place.run("hook", "ltb", "--config", str(source.config), "--self-test")
+        assert "the gateway gives verdicts" in tested.text
+        public = place.run("keys", "public")
+        kept = json.loads((tmp_path / "spool" / "gateway-key").read_text())
+        assert json.loads(public.out)["keyId"] == kept["keyId"]
+
+
+def test_a_revoked_key_loses_nothing(tmp_path: Path) -> None:
+    """The password waits until the operator has given the source a new key."""
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        source = Source(place, place.serve(), tmp_path)
+        (user,) = users(target, 1)
+        assert source.ltb("--post", user, "Correct-Horse-0").code == 0
+        old = source.config.read_text()
+        assert place.run("access", "revoke", "portal").code == 0
+        until(lambda: "sealed" in source.ltb("--post", user, "Correct-Horse-1").text, 10, "the key's end")
+        key = place.key("portal", "--user-template", "{uid}@example.com")
+        lines = [f'api_key = "{key}"' if line.startswith("api_key") else line for line in old.splitlines()]
+        source.config.write_text("\n".join(lines) + "\n")
+        assert source.flush()["left"] == 0
+        arrives(target, user, "Correct-Horse-1")

@@ -1,0 +1,95 @@
+"""A real Samba AD domain controller, small and private: provisioned below a folder, served over ldapi."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from process.harness import until
+from sources.programs import daemon, done, said
+
+REALM = "EXAMPLE.COM"
+"""So that a user principal name is a user name of the simulator's."""
+ATTRIBUTES = (
+    "objectGUID,objectSid,sAMAccountName,userPrincipalName,mail,userAccountControl,pwdLastSet,"
+    "msDS-KeyVersionNumber,virtualClearTextUTF8"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dc:
+    """Its programs, each with its configuration and its GnuPG."""
+
+    folder: Path
+
+    @property
+    def config(self) -> str:
+        return str(self.folder / "dc" / "etc" / "smb.conf")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"GNUPGHOME": str(self.folder / "gpg"), "SMB_CONF_PATH": self.config}
+
+    def user(self, *arguments: str) -> str:
+        """``samba-tool user ARGUMENTS`` on its database."""
+        command, *rest = arguments
+        base = str(self.folder / "dc" / "private" / "sam.ldb")
+        return done("samba-tool", "user", command, "-H", base, *rest, env=self.env)
+
+    def create(self, name: str, password: str, *options: str) -> None:
+        self.user("create", *options, "--", name, password)
+
+    def set_password(self, name: str, password: str, *options: str) -> None:
+        self.user("setpassword", name, f"--newpassword={password}", *options)
+
+    def initialize(self, script: Path) -> None:
+        """Tell ``syncpasswords`` what to call, as docs/sources/samba-ad.md says."""
+        initialize = ("--cache-ldb-initialize", "--decrypt-samba-gpg")
+        told = (f"--attributes={ATTRIBUTES}", f"--script={script}")
+        done("samba-tool", "user", "syncpasswords", *initialize, *told, env=self.env)
+
+    def sync(self) -> tuple[int, str]:
+        """One pass of ``syncpasswords``, as its daemon makes them: exit code, and what it logs."""
+        return said("samba-tool", "user", "syncpasswords", "--no-wait", env=self.env)
+
+
+@contextmanager
+def domain_controller(folder: Path) -> Iterator[Dc]:
+    """One that keeps clear text for a key of GnuPG's, and serves LDAP alone."""
+    dc = Dc(folder)
+    (folder / "gpg").mkdir(mode=0o700)
+    done(
+        *("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "samba"),
+        *("future-default", "default", "never"),
+        env=dc.env,
+    )
+    listed = done("gpg", "--batch", "--with-colons", "--list-keys", env=dc.env)
+    key = next(line.split(":")[4] for line in listed.splitlines() if line.startswith("pub:"))
+    done(
+        *("samba-tool", "domain", "provision", f"--realm={REALM}", "--domain=EX", "--server-role=dc"),
+        *("--dns-backend=NONE", "--adminpass=Domain-admin-1", f"--targetdir={folder / 'dc'}"),
+    )
+    config = Path(dc.config)
+    own = {
+        "server services": "ldap",
+        "password hash gpg key ids": key,
+        "log file": f"{folder}/log.%m",
+        # Two of them, or one of the machine's own, do not meet; and nobody reaches it from elsewhere.
+        "interfaces": f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}/32",
+        "bind interfaces only": "yes",
+        "pid directory": f"{folder}/run",
+        "ncalrpc dir": f"{folder}/run/ncalrpc",
+        "winbindd socket directory": f"{folder}/run/winbindd",
+    }
+    (folder / "run").mkdir()
+    lines = [line for line in config.read_text().splitlines() if line.partition("=")[0].strip() not in own]
+    at = lines.index("[global]") + 1
+    lines[at:at] = [f"\t{name} = {value}" for name, value in own.items()]
+    config.write_text("\n".join([*lines, ""]))
+    socket = folder / "dc" / "private" / "ldap_priv" / "ldapi"
+    command = ["samba", "--foreground", "--no-process-group", "-s", dc.config]
+    with daemon(command, folder / "samba.log", env=os.environ | dc.env):
+        until(socket.exists, 120, "samba")
+        yield dc
+        said("gpgconf", "--kill", "gpg-agent", env=dc.env)
