@@ -61,6 +61,35 @@ def test_killed_again_and_again_every_password_arrives_and_none_is_accepted_twic
         assert all(change["bulk"] for change in ledger.changes.values())
 
 
+def test_a_dry_run_finds_who_cannot_be_written_to(tmp_path: Path) -> None:
+    """At the target itself, by name and by id; policy and look-ups only, and no change is made."""
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        place.more = {"PASSFERRY_ORGS_DEFAULT_RATE": "100000"}
+        (user, name), (other, _) = target.active_users()[:2]
+        env = {"PASSFERRY_API_KEY": place.key("import"), "PASSFERRY_URL": place.serve().url}
+        rows = [
+            (name, "Correct-Horse-1"),
+            ("nobody@example.com", "Correct-Horse-2"),
+            ("x@example.com", "short"),
+        ]
+        by_name = written(tmp_path / "names.csv", iter(rows))
+        done = place.run("import", str(by_name), "--dry-run", "--json", env=env)
+        failed = {row["row"]: row["code"].split()[0] for row in json.loads(done.out)["failed"]}
+        assert (done.code, failed) == (1, {3: "user.unknown", 4: "password.too.short"})
+        ids = tmp_path / "ids.csv"
+        lost = "00000000-0000-4000-8000-000000000000"
+        ids.write_text(
+            f"userId,password\n{user},Correct-Horse-1\n{lost},Correct-Horse-2\n{other},Correct-Horse-3\n"
+        )
+        ids.chmod(0o600)
+        done = place.run("import", str(ids), "--dry-run", env=env)
+        assert done.out.decode().splitlines() == ["rows: 3; 2 fine, 1 refused", "row 3: refused user.unknown"]
+        assert Ledger.of(place).changes == {}
+
+
 @contextmanager
 def quick_gateway() -> Iterator[str]:
     """Takes everything and has applied it when it is asked; its URL."""
