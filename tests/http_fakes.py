@@ -13,9 +13,11 @@ from passferry.access import Access, NewKey, mint
 from passferry.domain.accepting import Remembered
 from passferry.domain.audit import Head, Record
 from passferry.domain.change import RETRYABLE, Change, Reference, State
-from passferry.domain.policy import Rules, check
+from passferry.domain.password import Password
+from passferry.domain.policy import Rules, Violation, check
+from passferry.domain.source_rules import SourceRules
 from passferry.entrypoints.http import HttpParts, app
-from passferry.ports import Caller, Delivered, NameTaken, NotNow
+from passferry.ports import Caller, Delivered, NameTaken, NotNow, Pace
 
 USER = "11111111-2222-3333-4444-555555555555"
 GOOD = "Correct-Horse-9"
@@ -69,6 +71,17 @@ class FakeAccept:
         if request.idempotency_key:
             self.seen[name] = Remembered(body, made.id)
         return Taken(made, False)
+
+    def check(
+        self, caller: Caller, org: str, user: Reference | None, password: Password
+    ) -> Sequence[Violation]:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.violations(org, user, password)
+
+    def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
+        name = user.value if user is not None and user.kind == "userName" else None
+        return check(password, name, Rules())
 
     async def wait(self, change_id: str, seconds: float) -> Change:
         self.waits.append(seconds)
@@ -155,6 +168,9 @@ class FakeKeys:
         self.readings += 1
         return list(self.held)
 
+    async def resume(self, name: str, actor: str, now: float) -> bool:
+        return False
+
     async def revoke(self, name: str, actor: str, now: float) -> bool:
         self.held = [
             (replace(each, revoked_at=now) if each.name == name else each, secret)
@@ -188,7 +204,7 @@ def change(change_id: str, **members: Any) -> Change:
 class World:
     """The gateway over fakes, with one key of each kind."""
 
-    def __init__(self, **parts: Any) -> None:
+    def __init__(self, rules: Mapping[str, SourceRules] | None = None, **parts: Any) -> None:
         self.clock, self.lookup, self.keys = StillClock(), FakeLookup(), FakeKeys()
         self.accept = FakeAccept(self.lookup)
         self.missing: list[str] = []
@@ -207,21 +223,24 @@ class World:
         built: dict[str, Any] = {
             "accept": self.accept,
             "lookup": self.lookup,
-            "access": Access(self.keys, self.clock),
+            "access": Access(self.keys, self.clock, sources=rules),
             "orgs": ("default", "emea", "plain"),
             "clock": self.clock,
             "ready": lambda: self.missing,
             "set_paused": self._set_paused,
             "metrics": self._metrics,
+            "pace": self._pace,
             "fatal": self.fatal.append,
             "answered": lambda route, status: self.answered.append((route, status)),
-            "rules": {},
             "uuid_ids": {"default": True, "emea": True, "plain": False},
         }
         self.app = app(HttpParts(**(built | parts)))
 
     async def _set_paused(self, org: str, paused: bool, actor: str) -> None:
         self.pauses.append((org, paused, actor))
+
+    async def _pace(self, org: str) -> Pace:
+        return Pace(300.0, 7)
 
     async def _metrics(self, orgs: Collection[str]) -> bytes:
         self.scrapes.append(tuple(orgs))

@@ -88,7 +88,8 @@ class ScimWorld(World):
     def __init__(self, **parts: Any) -> None:
         self.provider = FakeProvider()
         self.asked_for: list[str] = []
-        super().__init__(**({"providers": self._provider, "proxies": ("emea",)} | parts))
+        rules = parts.pop("rules", None)
+        super().__init__(rules, **({"providers": self._provider, "proxies": ("emea",)} | parts))
 
     def _provider(self, org: str) -> FakeProvider:
         self.asked_for.append(org)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
 from passferry.accept import FULL_SECONDS, Accept, Intake, NotAccepted, Request, SourceRates, Taken
@@ -17,6 +18,7 @@ from passferry.domain.accepting import Judge, NewChange, Verdict
 from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
+from passferry.domain.source_rules import SourceRules
 from passferry.notices import Notices
 from passferry.ports import Binding, Caller, StoreAway, StoreBusy, StoreFull, StoreLost, Unmetered
 from passferry.state import Stores, audit_key
@@ -100,11 +102,17 @@ class Desk:
         )
 
     async def take(
-        self, user: str = "a@example.com", password: str = GOOD, *, org: str = "default", **fields: Any
+        self,
+        user: str = "a@example.com",
+        password: str = GOOD,
+        *,
+        org: str = "default",
+        by: Caller = PORTAL,
+        **fields: Any,
     ) -> Taken:
         """Accept one change."""
         request = Request(org, Reference("userName", user), Password(password), **fields)
-        return await self.accept.accept(PORTAL, request)
+        return await self.accept.accept(by, request)
 
     async def refusal(self, **fields: Any) -> NotAccepted:
         """Why a change is not accepted."""
@@ -496,6 +504,123 @@ def test_a_pause_that_becomes_known_ends_the_waiting() -> None:
         desk.notices.wake_all()
         assert (await waiting).state is State.PENDING
         assert loop.time() < 0.6
+
+    run(body())
+
+
+def ruled(**rules: Any) -> Caller:
+    """A source with rules of its own."""
+    return replace(PORTAL, name="pam", rules=SourceRules(**rules))
+
+
+def test_a_user_that_is_not_to_be_touched_is_refused_whoever_lists_it() -> None:
+    """The org for every source, a source for itself; in any letter case; nothing is stored."""
+
+    async def body() -> None:
+        desk = Desk(never=frozenset({"root@example.com"}))
+        pam = ruled(never=frozenset({"admin@example.com"}))
+        for refused in (
+            desk.refusal(user="ROOT@example.com"),
+            desk.refusal(user="Admin@Example.com", by=pam),
+            desk.refusal(user="root@example.com", by=pam),
+        ):
+            assert (await refused).code == "user.protected"
+        assert desk.counting.batches == []
+        assert not (await desk.take("admin@example.com")).replayed
+
+    run(body())
+
+
+def test_one_change_too_many_stops_a_source_and_no_other() -> None:
+    """It is told to come again after minutes, as is a key of a stopped source; the log names the way out."""
+
+    async def body() -> None:
+        desk, pam = Desk(), ruled(most_an_hour=1)
+        await desk.take(by=pam)
+        with structlog.testing.capture_logs() as logs:
+            refusal = await desk.refusal(user="b@example.com", by=pam)
+            again = await desk.refusal(user="c@example.com", by=pam)
+        assert (refusal.code, refusal.retry_after, again.code) == ("source.stopped", 300, "source.stopped")
+        assert [(log["event"], log["source"]) for log in logs] == [("source.stopped", "pam")]
+        assert "passferry access resume pam" in logs[0]["hint"]
+        await desk.take("b@example.com")
+        stopped = replace(PORTAL, stopped_at=EPOCH)
+        assert (await desk.refusal(user="d@example.com", by=stopped)).code == "source.stopped"
+
+    run(body())
+
+
+def test_how_far_ahead_a_clock_may_be_is_the_sources() -> None:
+    """Five minutes unless it says otherwise; one that is not believed may say what it likes."""
+
+    async def body() -> None:
+        desk = Desk()
+        ahead = desk.clock.now() + 400
+        assert (await desk.refusal(changed_at=ahead)).code == "changed.at.future"
+        assert (await desk.refusal(changed_at=ahead, by=ruled(clock_ahead=60.0))).code == "changed.at.future"
+        await desk.take(changed_at=ahead, by=ruled(clock_ahead=600.0))
+        wrong = ruled(believe_clock=False)
+        await desk.take("w@example.com", changed_at=ahead * 2, by=wrong)
+        await desk.take("w@example.com", "Another-Horse-8", changed_at=5.0, by=wrong)
+
+    run(body())
+
+
+def test_a_source_may_have_a_rate_of_its_own_and_be_bulk() -> None:
+    """Two seconds' worth at once, then it waits; what it sends gives way to people."""
+
+    async def body() -> None:
+        desk, slow = Desk(), ruled(rate=1.0, bulk=True)
+        taken = [await desk.take(f"u{n}@example.com", by=slow) for n in range(3)]
+        assert (await desk.refusal(user="x@example.com", by=slow)).code == "source.too.fast"
+        assert all(one.change.bulk for one in taken)
+        assert not (await desk.take()).change.bulk
+
+    run(body())
+
+
+def test_a_person_keeps_the_place_before_bulk() -> None:
+    """Bulk that replaces what a person waits for waits as a person; a person never waits as bulk."""
+
+    async def body() -> None:
+        desk = Desk()
+        await desk.take("a@example.com")
+        later = await desk.take("a@example.com", "Another-Horse-8", bulk=True)
+        first = await desk.take("b@example.com", bulk=True)
+        same = await desk.take("b@example.com")
+        changes = [await desk.stores.lookup.change(one.change.id) for one in (later, first, same)]
+        assert [(one.bulk, one.state) for one in changes if one] == [
+            (False, State.PENDING),
+            (True, State.SUPERSEDED),
+            (False, State.PENDING),
+        ]
+
+    run(body())
+
+
+def test_the_policy_is_asked_as_often_as_changes_are_sent_and_apart_from_them() -> None:
+    """All reasons; too many questions are refused, and take nothing from the changes."""
+
+    async def body() -> None:
+        desk, slow = Desk(), ruled(rate=1.0)
+        name = Reference("userName", "horse@example.com")
+
+        def ask() -> list[str]:
+            found = desk.accept.check(slow, "default", name, Password("Horse"))
+            return [each.code for each in found]
+
+        assert ask() == [
+            "password.too.short",
+            "password.not.enough.digits",
+            "password.not.enough.specials",
+            "password.contains.username",
+        ]
+        assert desk.accept.check(slow, "default", None, Password(GOOD)) == ()
+        ask()
+        with pytest.raises(NotAccepted, match="too fast"):
+            ask()
+        await desk.take(by=slow)
+        assert desk.counting.batches == [1]
 
     run(body())
 

@@ -7,19 +7,24 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from passferry.domain.accepting import (
-    CLOCK_TOLERANCE,
     Accepted,
     KeyReused,
     NewChange,
+    Protected,
     Replayed,
     Stale,
+    Stopped,
     Verdict,
     judge,
 )
 from passferry.domain.change import Change, Reference, State
+from passferry.domain.messages import message_for
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules, Violation, check
+from passferry.domain.source_rules import names_one
 from passferry.notices import Notices
 from passferry.ports import (
     AcceptStore,
@@ -39,6 +44,8 @@ from passferry.ports import (
     Unmetered,
 )
 
+log = structlog.get_logger("passferry.accept")
+
 LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
 BATCH = 256
@@ -47,6 +54,8 @@ GATHER = 0.002
 """Seconds for which changes that come together wait for more, so that they share the cost of one commit."""
 QUEUE = 4096
 """Changes that wait for a commit at most, of those that may share one."""
+STOPPED = 300.0
+"""Seconds after which a stopped source may ask again; an operator must have resumed it by then."""
 FULL_SECONDS = 30.0
 """For which a disk that was full is taken to be full. Only the next commit can find out that it is not."""
 FASTEST = 10_000
@@ -97,6 +106,8 @@ class Intake:
     time_to_live: float = 72 * 3600.0
     source_rate: float = 500.0
     queue_limit: int = 500_000
+    never: frozenset[str] = frozenset()
+    """Users whose password nobody may change through us, folded."""
 
 
 _Item = tuple[NewChange, "asyncio.Future[Verdict]"]
@@ -137,7 +148,7 @@ class Accept:
         self._store, self._lookup, self._sealer, self._clock = store, lookup, sealer, clock
         self._notices, self._orgs, self._fatal = notices, orgs, fatal
         self._meter = meter or Unmetered()
-        self._rates = SourceRates()
+        self._rates, self._rates_of_checks = SourceRates(), SourceRates()
         self._queues: dict[str, deque[_Item]] = defaultdict(deque)
         self._backlog: dict[str, tuple[float, int]] = {}
         self._committing: dict[str, asyncio.Task[None]] = {}
@@ -171,16 +182,21 @@ class Accept:
     async def _accept(self, caller: Caller, request: Request) -> Taken:
         if self._closed:
             raise shutting_down()
+        if caller.stopped_at is not None:
+            raise _stopped()
         intake = self._orgs[request.org]
-        self._admit(caller, intake)
-        self._check(request, intake)
+        self._admit(self._rates, caller, intake)
+        if not caller.rules.believe_clock:
+            request = replace(request, changed_at=None)
+        self._check(caller, request, intake)
         await self._check_backlog(request.org, intake)
         item = self._seal(caller, request, intake)
         verdict = await self._commit(item)
-        if isinstance(verdict, Stale):
-            raise NotAccepted("change.stale", "A newer change of this user is already accepted.")
-        if isinstance(verdict, KeyReused):
-            raise NotAccepted("idempotency.key.reused", "The Idempotency-Key was used with another body.")
+        if isinstance(verdict, Stopped) and verdict.now:
+            log.warning("source.stopped", source=caller.name, hint=f"passferry access resume {caller.name}")
+        refusal = _refusal(verdict)
+        if refusal is not None:
+            raise refusal
         change_id = verdict.change_id if isinstance(verdict, Replayed) else item.id
         if isinstance(verdict, Accepted):
             if verdict.replaces is not None:
@@ -190,6 +206,20 @@ class Accept:
         if change is None:  # it ended and was pruned long ago, under a key that was kept
             raise NotAccepted("idempotency.key.reused", "The change of this Idempotency-Key is gone.")
         return Taken(change, isinstance(verdict, Replayed))
+
+    def check(
+        self, caller: Caller, org: str, user: Reference | None, password: Password
+    ) -> Sequence[Violation]:
+        """The policy's verdict, as a change would get it. Raises ``NotAccepted`` when it is asked too fast.
+
+        It may ask as often as it may send, and what it asks takes nothing from what it sends.
+        """
+        self._admit(self._rates_of_checks, caller, self._orgs[org])
+        return self.violations(org, user, password)
+
+    def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
+        """The policy's verdict, as a change would get it."""
+        return check(password, _name_in(user), self._orgs[org].rules)
 
     async def wait(self, change_id: str, seconds: float) -> Change:
         """The change once it ended or is parked; earlier when nothing can happen within ``seconds``."""
@@ -221,16 +251,19 @@ class Accept:
         due = (change.next_attempt_at or 0.0) - self._clock.now()
         return max(due, self._held_up(change.org)) > left
 
-    def _admit(self, caller: Caller, intake: Intake) -> None:
-        wait = self._rates.admit(caller.name, intake.source_rate, self._clock.monotonic())
+    def _admit(self, rates: SourceRates, caller: Caller, intake: Intake) -> None:
+        rate = caller.rules.rate or intake.source_rate
+        wait = rates.admit(caller.name, rate, self._clock.monotonic())
         if wait > 0:
             raise NotAccepted("source.too.fast", "This source sends too fast.", retry_after=wait)
 
-    def _check(self, request: Request, intake: Intake) -> None:
-        if request.changed_at is not None and request.changed_at > self._clock.now() + CLOCK_TOLERANCE:
-            raise NotAccepted("changed.at.future", "changedAt is more than 5 minutes ahead.")
-        user = request.user.value if request.user.kind == "userName" else None
-        violations = check(request.password, user, intake.rules)
+    def _check(self, caller: Caller, request: Request, intake: Intake) -> None:
+        latest = self._clock.now() + caller.rules.clock_ahead
+        if request.changed_at is not None and request.changed_at > latest:
+            raise NotAccepted("changed.at.future", "changedAt is too far ahead of the gateway's clock.")
+        if names_one(intake.never | caller.rules.never, request.user.value):
+            raise _protected()
+        violations = check(request.password, _name_in(request.user), intake.rules)
         if violations:
             raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
 
@@ -262,7 +295,9 @@ class Accept:
             now=now,
             expires_at=now + intake.time_to_live,
             changed_at=request.changed_at,
-            bulk=request.bulk,
+            bulk=request.bulk or caller.rules.bulk,
+            never=intake.never | caller.rules.never,
+            most_an_hour=caller.rules.most_an_hour,
             idempotency_key=request.idempotency_key,
             body_mac=self._body_mac(request) if request.idempotency_key is not None else b"",
             same=lambda live: self._same(live, request.password),
@@ -345,6 +380,37 @@ class Accept:
             )
         else:
             await self._commit_batch([(_sealed_anew(item), future) for item, future in batch], anew=True)
+
+
+def _name_in(user: Reference | None) -> str | None:
+    """The name that a password must not contain."""
+    return user.value if user is not None and user.kind == "userName" else None
+
+
+def _refusal(verdict: Verdict) -> NotAccepted | None:
+    """What is told of a change that was not stored; None when it was, or is one that was stored before."""
+    match verdict:
+        case Stale():
+            return NotAccepted("change.stale", "A newer change of this user is already accepted.")
+        case KeyReused():
+            return NotAccepted("idempotency.key.reused", "The Idempotency-Key was used with another body.")
+        case Protected():
+            return _protected()
+        case Stopped():
+            return _stopped()
+    return None
+
+
+def _protected() -> NotAccepted:
+    return NotAccepted("user.protected", message_for("user.protected"))
+
+
+def _stopped() -> NotAccepted:
+    return NotAccepted(
+        "source.stopped",
+        "This source sent more changes in an hour than it may; it is stopped until an operator resumes it.",
+        retry_after=STOPPED,
+    )
 
 
 def shutting_down() -> NotAccepted:

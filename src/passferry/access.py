@@ -9,8 +9,9 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from passferry.domain.source_rules import SourceRules
 from passferry.ports import AccessStore, Caller, Clock
 
 _KEY = re.compile(r"pf_([0-9a-z]{1,32})_([0-9a-f]{64})")
@@ -46,12 +47,19 @@ class Access:
         fresh: seconds for which a reading of the store is used; a revoked key works that long at most.
         fresh_for_unknown: the same for an id that is not among them, so that a new key works at once while
             made-up ids cannot cost a reading each.
+        sources: what is configured of sources, by the name of their keys.
     """
 
     def __init__(
-        self, store: AccessStore, clock: Clock, *, fresh: float = 1.0, fresh_for_unknown: float = 0.05
+        self,
+        store: AccessStore,
+        clock: Clock,
+        *,
+        fresh: float = 1.0,
+        fresh_for_unknown: float = 0.05,
+        sources: Mapping[str, SourceRules] | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._sources = store, clock, sources or {}
         self._fresh, self._fresh_for_unknown = fresh, fresh_for_unknown
         self._keys: Mapping[str, tuple[Caller, bytes]] = {}
         self._read_at = float("-inf")
@@ -78,5 +86,25 @@ class Access:
             started = self._clock.monotonic()
             if started - self._read_at < fresh:  # somebody else read while we waited
                 return
-            self._keys = {caller.id: (caller, secret) for caller, secret in await self._store.keys()}
+            found = await self._store.keys()
+            self._keys = {caller.id: (self._with_rules(caller), secret) for caller, secret in found}
             self._read_at = started
+
+    def _with_rules(self, caller: Caller) -> Caller:
+        rules = self._sources.get(caller.name)
+        return caller if rules is None or caller.role != "source" else under(rules, caller)
+
+
+NOWHERE = ("",)
+"""The orgs of a key that may use none; no org has an empty name."""
+
+
+def under(rules: SourceRules, caller: Caller) -> Caller:
+    """``caller`` as ``rules`` leave it: they narrow its orgs, and their template replaces its own."""
+    orgs = tuple(org for org in rules.orgs if not caller.orgs or org in caller.orgs) or NOWHERE
+    return replace(
+        caller,
+        orgs=orgs if rules.orgs else caller.orgs,
+        user_template=rules.user or caller.user_template,
+        rules=rules,
+    )

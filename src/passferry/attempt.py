@@ -30,6 +30,7 @@ from passferry.ports import (
     Delivered,
     DeliveryStore,
     Hasher,
+    MayNotTouch,
     Meter,
     SealBroken,
     Sealer,
@@ -40,6 +41,7 @@ from passferry.ports import (
     UnknownKey,
     Unmetered,
     VerifierBroken,
+    anybody,
 )
 from passferry.verifiers import Verifiers
 from passferry.whom import Whom
@@ -72,6 +74,7 @@ class Tools:
     fatal: Callable[[str], None]
     meter: Meter = field(default_factory=Unmetered)
     dry_run: bool = False
+    barred: MayNotTouch = anybody
 
 
 class Attempts:
@@ -124,12 +127,12 @@ class Attempts:
         if isinstance(resolved, Outcome):
             await self._settle(change, change, resolved)
             return
-        standing = await t.store.resolve(change.id, resolved, t.clock.now())
+        standing = await t.store.resolve(change.id, resolved, t.clock.now(), t.barred)
         if standing.change is None:
             t.notices.announce(change)
             return
         change = standing.change
-        if listed is not None and not _is_for(change, listed.user):
+        if listed is not None and not self._is_for(change, listed.user):
             return  # it came out meanwhile that it is somebody else's; it is due as before
         doubt = self._in_doubt(resolved, standing.intent_at)
         if resolved in self._busy_ids or doubt > 0.0:
@@ -157,7 +160,7 @@ class Attempts:
         if isinstance(user, User):
             if listed is not None and user.version == listed.user.version:
                 listed.differs = not t.target.alike(listed.user, user)
-            obstacle = _obstacle(change, user)
+            obstacle = self._obstacle(change, user)
             if obstacle is None and await self._needs_no_write(change, user, delivered):
                 return
             if obstacle is None:
@@ -191,6 +194,22 @@ class Attempts:
         listed.conflicted = await self._write(change, user, version) is Kind.CONFLICT
         listed.served = not listed.conflicted
 
+    def _is_for(self, change: Change, user: User) -> bool:
+        """Whether ``user``, of a page, is still who ``change`` is for, now that it is resolved."""
+        resolved = change.resolved_id or ""
+        return resolved.casefold() == user.id.casefold() and self._obstacle(change, user) is None
+
+    def _obstacle(self, change: Change, user: User) -> Outcome | None:
+        """Why ``user``, as read, must not be written to."""
+        name = change.user
+        if self._t.barred(change.source, [user.id, user.user_name]):
+            return Outcome(Kind.REFUSED, "user.protected")
+        if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
+            return Outcome(Kind.HELD, "user.changed")
+        if not user.active:
+            return Outcome(Kind.BLOCKED, "user.inactive")
+        return None
+
     async def _needs_no_write(self, change: Change, user: User, delivered: Delivered | None) -> bool:
         """Settle a change that is done without a write."""
         if await self._is_delivered(change, user, delivered):
@@ -210,7 +229,7 @@ class Attempts:
         t = self._t
         started = t.clock.monotonic()
         now = t.clock.now()
-        begun = await t.store.begin(change.id, version, now, t.limits.doubt)
+        begun = await t.store.begin(change.id, version, now, t.limits.doubt, t.barred)
         if begun is None:
             t.notices.announce(change)
             return None
@@ -405,19 +424,3 @@ def unmoved(delivered: str | None, now: str) -> bool:
 
 def _read_priority(change: Change) -> int:
     return BULK_READ if change.bulk else READ
-
-
-def _is_for(change: Change, user: User) -> bool:
-    """Whether ``user``, of a page, is still who ``change`` is for, now that it is resolved."""
-    resolved = change.resolved_id or ""
-    return resolved.casefold() == user.id.casefold() and _obstacle(change, user) is None
-
-
-def _obstacle(change: Change, user: User) -> Outcome | None:
-    """Why ``user``, as read, must not be written to."""
-    name = change.user
-    if name.kind == "userName" and user.user_name.casefold() != name.value.casefold():
-        return Outcome(Kind.HELD, "user.changed")
-    if not user.active:
-        return Outcome(Kind.BLOCKED, "user.inactive")
-    return None

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -23,11 +24,12 @@ from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
+from passferry.domain.source_rules import SourceRules, names_one
 from passferry.gate import PacedGate
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Meter, Provider, StoreFull, StoreLost, Target
+from passferry.ports import Clock, Meter, Pace, Provider, StoreFull, StoreLost, Target
 from passferry.relay_gate import ELSEWHERE, RelayGate
 from passferry.retention import prune
 from passferry.state import NotReachable, StateError, Stores
@@ -88,11 +90,24 @@ class Gateway:
         """Figures of ``orgs`` (empty: all) and of the process, in the text format of Prometheus."""
         levels = await self.levels()
         # A thousand orgs are some megabytes of text; nobody waits for that.
-        return await asyncio.to_thread(self.meter.expose, levels, self.hashes(), orgs)
+        stopped = await self.stopped_sources()
+        return await asyncio.to_thread(self.meter.expose, levels, self.hashes(), orgs, stopped)
+
+    async def pace(self, org: str) -> Pace:
+        """How fast ``org`` is delivered to, as far as this process knows, and how many changes are live."""
+        settings, delivery = self.settings.orgs[org], self.deliveries.get(org)
+        rate = settings.rate if delivery is None else float(delivery.gate.pacer.limit)
+        return Pace(rate, await self.stores.accept.backlog(org, self.settings.queue_limit))
 
     def hashes(self) -> int:
         """Verifiers asked for and not done yet."""
         return self.hasher.queued if self.hasher is not None else 0
+
+    async def stopped_sources(self) -> dict[str, bool]:
+        """Of each source that has a limit an hour: whether it is stopped."""
+        limited = [name for name, rules in self.settings.sources.items() if rules.most_an_hour is not None]
+        stopped = await self.stores.figures.stopped_sources()
+        return {name: name in stopped for name in sorted({*limited, *stopped})}
 
     async def levels(self) -> "dict[str, Levels]":
         """How each configured org stands now, whichever process delivers for it; pacing of our own alone."""
@@ -169,12 +184,13 @@ def assemble(
             fatal=fatal,
             meter=meter,
             dry_run=org.dry_run,
+            barred=partial(_barred, settings, name),
         )
         return Delivery(name, tools)
 
     leases = Leases(stores.lease, stores.worker, settings.orgs, delivery, clock, notices, fatal, poll=poll)
     intakes = {
-        name: Intake(org.policy, org.time_to_live, settings.source_rate, settings.queue_limit)
+        name: Intake(org.policy, org.time_to_live, settings.source_rate, settings.queue_limit, org.never)
         for name, org in settings.orgs.items()
     }
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
@@ -182,6 +198,12 @@ def assemble(
     wire = _wire(settings, stores, notices, leases)
     providers = Providers(lambda name: _provider(settings.orgs[name], leases, clock, transport, meter))
     return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, providers, fatal, wire)
+
+
+def _barred(settings: Settings, org: str, source: str, names: Sequence[str]) -> bool:
+    """Whether ``source`` may not touch the user of ``org`` that has these ``names``."""
+    rules = settings.sources.get(source, SourceRules())
+    return names_one(settings.orgs[org].never | rules.never, *names)
 
 
 def _wire(settings: Settings, stores: Stores, notices: Notices, leases: Leases) -> "Wire | None":

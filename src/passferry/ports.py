@@ -1,7 +1,7 @@
 """What the use cases need from the outside, named by role. Each port has one contract test suite."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from passferry.domain.accepting import Judge, NewChange, Verdict
@@ -12,6 +12,7 @@ from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
 from passferry.domain.scim_query import Query
+from passferry.domain.source_rules import SourceRules
 
 
 class Clock(Protocol):
@@ -306,6 +307,15 @@ class NotOwner(Exception):
     """Another worker owns the org."""
 
 
+MayNotTouch = Callable[[str, Sequence[str]], bool]
+"""Whether a source may not touch the user that has these names (its id, its userNames)."""
+
+
+def anybody(source: str, names: Sequence[str]) -> bool:
+    """A ``MayNotTouch``: every source may touch every user."""
+    return False
+
+
 class DeliveryStore(Protocol):
     """Delivery: one owner of an org works through its due changes.
 
@@ -334,11 +344,16 @@ class DeliveryStore(Protocol):
         None where the org is another owner's.
         """
 
-    async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
-        """Write down who the user is (once), supersede older changes of the same resolved user."""
+    async def resolve(
+        self, change_id: str, resolved_id: str, now: float, barred: MayNotTouch = anybody
+    ) -> Standing:
+        """Write down who the user is (once), supersede older changes of the same resolved user.
+
+        A change whose source may not touch the user will be refused, and supersedes none.
+        """
 
     async def begin(
-        self, change_id: str, version: str | None, now: float, block: float
+        self, change_id: str, version: str | None, now: float, block: float, barred: MayNotTouch = anybody
     ) -> Change | float | None:
         """Commit the intent to write.
 
@@ -456,6 +471,8 @@ class Caller:
     user_template: str | None = None
     created_at: float = 0.0
     revoked_at: float | None = None
+    stopped_at: float | None = None  # it sent more in an hour than it may; until an operator resumes it
+    rules: SourceRules = field(default_factory=SourceRules)
 
 
 class AccessStore(Protocol):
@@ -469,6 +486,9 @@ class AccessStore(Protocol):
 
     async def revoke(self, name: str, actor: str, now: float) -> bool:
         """Revoke all keys of ``name``; whether there was one."""
+
+    async def resume(self, name: str, actor: str, now: float) -> bool:
+        """Let the source ``name`` send again, its hour beginning anew; whether it was stopped."""
 
 
 class NameTaken(Exception):
@@ -617,6 +637,9 @@ class FiguresStore(Protocol):
     async def orgs(self) -> dict[str, OrgFigures]:
         """The figures of each org, without holding up accepts or deliveries."""
 
+    async def stopped_sources(self) -> set[str]:
+        """Names of the sources that sent more in an hour than they may."""
+
 
 class Meter(Protocol):
     """Told of what happens, to count and time it. No method waits or raises; none is told of a user."""
@@ -654,6 +677,14 @@ class Unmetered:
 
     def token_failed(self, org: str, kind: str) -> None:
         """See the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an org's changes are delivered, and how many are live."""
+
+    requests_a_minute: float
+    waiting: int
 
 
 class NotNow(Exception):

@@ -21,6 +21,7 @@ from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.change import LIVE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules
+from passferry.domain.source_rules import SourceRules
 from passferry.ports import Caller
 from passferry.simulator import Fault, InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
@@ -44,6 +45,7 @@ class Plan:
     faults: Mapping[str, float] = field(default_factory=dict)
     minimum_age: int | None = None
     verifier: bool = True
+    never: frozenset[str] = frozenset()  # users that the one source may not touch
     directory: int = 0  # users of the org; 0: twice as many as change their passwords, 40 at least
 
 
@@ -101,7 +103,13 @@ class World:
             client_secret=Secret("simulator-secret"),
             policy=rules,
         )
-        return Settings(Path("/nowhere"), Path("/nowhere"), orgs={"default": org}, source_rate=100_000)
+        return Settings(
+            Path("/nowhere"),
+            Path("/nowhere"),
+            orgs={"default": org},
+            source_rate=100_000,
+            sources={CALLER.name: SourceRules(never=self.plan.never)},
+        )
 
     def _start(self) -> Gateway:
         gateway = assemble(

@@ -23,6 +23,7 @@ COMMANDS = [
     "demo",
     "simulate",
     "push",
+    "import",
     "check",
     "verify",
     "changes list",
@@ -36,6 +37,7 @@ COMMANDS = [
     "access add",
     "access list",
     "access revoke",
+    "access resume",
     "audit verify",
     "audit export",
     "audit prune",
@@ -83,13 +85,14 @@ Commands:
   demo      Show it all, with a stand-in for Genesys Cloud.
   simulate  Run the Genesys Cloud stand-in alone.
   push      Send one new password to a running gateway.
+  import    Send the new passwords of a CSV file.
   check     Say whether a password meets the policy.
   verify    Say whether a password is the one last delivered.
   hook      On a source's machine: hand its passwords over.
   doctor    Check configuration, this machine and every org; change nothing.
   changes   The queue: list, show, retry, cancel.
   orgs      The orgs: list, pause, resume, forget a user.
-  access    Access keys: add, list, revoke.
+  access    Access keys: add, list, revoke; let a source send again.
   audit     The audit trail: verify, export, prune.
   keys      The sealing keys: create, rotate, public.
 

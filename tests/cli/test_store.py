@@ -244,6 +244,34 @@ def test_a_name_is_used_once_until_it_is_revoked(cli: Cli, store: Settings) -> N
     assert cli("access", "revoke", "nobody").code == 1
 
 
+def test_a_stopped_source_is_listed_and_resumed(cli: Cli, store: Settings) -> None:
+    """`list` says since when, in the rules of the configuration; `resume` ends it, once."""
+    Path("passferry.toml").write_text("[sources.pam]\nmost_an_hour = 5\nuser = '{uid}@corp.example'\n")
+    cli("access", "add", "pam")
+    assert cli("access", "resume", "pam").code == 1
+    with sqlite3.connect(store.state_dir / state.DATABASE_FILE) as database:
+        database.execute("INSERT INTO sources (name, stopped_at, recent) VALUES ('pam', ?, '{}')", (START,))
+    listed = cli("access", "list").out
+    assert "stopped since 2027-01-15T08:00:00.000Z" in listed
+    assert "{uid}@corp.example" in listed
+    (key,) = json.loads(cli("access", "list", "--json").out)["keys"]
+    assert key["stoppedAt"] == "2027-01-15T08:00:00.000Z"
+    done = cli("access", "resume", "pam")
+    assert (done.code, done.out) == (0, "source pam may send again; its hour begins anew\n")
+    assert json.loads(cli("access", "list", "--json").out)["keys"][0]["stoppedAt"] is None
+    assert cli("audit", "verify").code == 0
+
+
+def test_orgs_that_a_key_has_not_in_common_with_its_source_are_none(cli: Cli, store: Settings) -> None:
+    """Not "all", as an empty list would read."""
+    Path("passferry.toml").write_text(
+        "[orgs.other]\nregion = 'us-east-1'\nclient_id = 'x'\nclient_secret = 'y'\n"
+        "[sources.pam]\norgs = ['other']\n"
+    )
+    cli("access", "add", "pam", "--org", "default")
+    assert cli("access", "list").out.splitlines()[1].split()[2] == "none"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["a b"], ["hr", "--role", "king"], ["hr", "--org", "other"], ["hr", "--user-template", "{uid}"]],

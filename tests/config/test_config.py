@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passferry.config import ConfigError, OrgSettings, Problem, Secret, Settings, load
-from passferry.config.keys import GENERAL, GENESYS_VARIABLES, ORG, variable
+from passferry.config.keys import GENERAL, GENESYS_VARIABLES, ORG, SOURCE, variable
 from passferry.config.regions import REGIONS
 from passferry.domain.policy import Rules
+from passferry.domain.source_rules import SourceRules
 
 SECRET = "canary-s3cret"
 HOME = {"HOME": "/home/someone"}
@@ -410,6 +411,88 @@ def test_any_text_in_any_key_is_taken_or_refused_with_a_hint(text: str, name: st
     assert (settings is None) == bool(problems)
 
 
+# --- sources ---------------------------------------------------------------------------------
+
+SOURCES = """
+[orgs.emea]
+region = "us-east-1"
+client_id = "other"
+client_secret = "x"
+never = ["Root@Example.com"]
+
+[sources.pam]
+user = "{uid}@example.com"
+orgs = ["emea", "default"]
+rate = 2.5
+never = ["ADMIN@example.com", "11111111-2222-3333-4444-55555555555A"]
+most_an_hour = 200
+generated = true
+believe_clock = false
+clock_ahead = "10m"
+bulk = true
+"""
+
+
+def test_a_source_has_the_rules_of_its_table() -> None:
+    """Every key of the file is read; users are folded; what is not given is as for any source."""
+    settings = load(ONE_ORG, written(SOURCES + "[sources.HR_1]\n"))
+    assert settings.sources["pam"] == SourceRules(
+        user="{uid}@example.com",
+        orgs=("emea", "default"),
+        rate=2.5,
+        never=frozenset({"admin@example.com", "11111111-2222-3333-4444-55555555555a"}),
+        most_an_hour=200,
+        generated=True,
+        believe_clock=False,
+        clock_ahead=600.0,
+        bulk=True,
+    )
+    assert settings.sources["HR_1"] == SourceRules()
+    assert settings.orgs["emea"].never == {"root@example.com"}
+    assert settings.describe()["sources"]["pam"]["never"][1] == "admin@example.com"
+
+
+def test_a_source_is_also_told_by_variables() -> None:
+    """`PASSFERRY_SOURCES_NAME_KEY` takes precedence over the table of the file, whose spelling counts."""
+    env = ONE_ORG | {
+        "PASSFERRY_SOURCES_HR_1_NEVER": "a@example.com, B@example.com",
+        "PASSFERRY_SOURCES_HR_1_MOST_AN_HOUR": "7",
+        "PASSFERRY_SOURCES_NIGHT_BULK": "yes",
+    }
+    settings = load(env, written("[sources.HR_1]\nmost_an_hour = 5\n"))
+    assert settings.sources["HR_1"].never == {"a@example.com", "b@example.com"}
+    assert settings.sources["HR_1"].most_an_hour == 7
+    assert settings.sources["night"].bulk
+
+
+def test_every_mistake_about_a_source_is_told() -> None:
+    """Names, orgs, users, templates and unknown keys, all at once, each with where it stands."""
+    said = wrong(
+        ONE_ORG | {"PASSFERRY_SOURCES_X_NONSENSE": "1"},
+        written(
+            '[sources."no name"]\n[sources.a]\norgs = ["nowhere"]\nnever = ["a b@example.com"]\n'
+            'user = "uid"\n'
+            "rate = 0\nmost_an_hour = 0.5\nclock_ahead = '2h'\nneverr = []\n[sources.b]\n"
+            "never = [7]\norgs = []\n"
+        ),
+    )
+    for part in (
+        "'no name' is no name for a source",
+        "sources.a.orgs in given.toml names an org that is not configured",
+        "sources.a.never in given.toml holds what is no user",
+        "sources.a.user in given.toml completes no name",
+        "sources.a.rate in given.toml is no number",
+        "sources.a.most_an_hour in given.toml is no whole number",
+        "sources.a.clock_ahead in given.toml is no time",
+        "unknown key sources.a.neverr in given.toml",
+        "sources.b.never in given.toml is no list",
+        "sources.b.orgs in given.toml is no list",
+        "PASSFERRY_SOURCES_X_NONSENSE names no key of a source",
+    ):
+        assert part in said
+    assert "sources in given.toml is no table" in wrong(ONE_ORG, written("sources = 1\n"))
+
+
 # --- secrets and documents -------------------------------------------------------------------
 
 
@@ -435,7 +518,7 @@ def test_the_docs_list_every_key_variable_and_region() -> None:
     page = DOCUMENT.read_text()
     listed = set(re.findall(r"^\| (`[a-z_.`, ]+`)", page, flags=re.MULTILINE))
     names = {name for cell in listed for name in re.findall(r"`([a-z_.]+)`", cell)}
-    assert names == {key.name for key in (*GENERAL, *ORG)}
+    assert names == {key.name for key in (*GENERAL, *ORG, *SOURCE)}
     for name in (name for variables in GENESYS_VARIABLES.values() for name in variables):
         assert f"`{name}`" in page
     for region, domain in REGIONS.items():

@@ -45,6 +45,15 @@ def test_the_live_password_again_is_its_change(state: State) -> None:
     assert judge(replace(SAME, source="hr"), None, live, None) == Replayed("live")
 
 
+def test_a_person_does_not_wait_as_long_as_bulk() -> None:
+    """The same password is a change of its own where the live one waits in bulk; bulk again is a replay."""
+    live = replace(LIVE, bulk=True)
+    assert judge(SAME, None, live, None) == Accepted(live)
+    assert judge(replace(SAME, bulk=True), None, live, None) == Replayed("live")
+    sent = replace(live, state=State.DELIVERING)
+    assert judge(SAME, None, sent, None) == Replayed("live")
+
+
 def test_an_erased_password_is_never_compared() -> None:
     """A live change without its sealed copy is no longer the newest: it is replaced."""
     gone = replace(LIVE, sealed=None)

@@ -32,6 +32,7 @@ KINDS: dict[str, Any] = {
     "array": list,
     "string": str,
     "integer": int,
+    "number": float,
     "boolean": bool,
     "null": type(None),
 }
@@ -247,6 +248,9 @@ CASES = [
     Case("GET", "/sync/key", expect=404),
     Case("POST", "/policy/check", body={"password": GOOD}, expect=200),
     Case("POST", "/policy/check", body={"password": "short"}, expect=400),
+    Case("POST", "/policy/check", body={"password": GOOD}, world=refusal("source.too.fast"), expect=429),
+    Case("GET", "/pace", expect=200),
+    Case("GET", "/orgs/{org}/pace", expect=200),
     Case("GET", "/changes/{id}", expect=200),
     Case(
         "GET",

@@ -199,6 +199,9 @@ def test_times_come_back_as_they_were_written(milliseconds: int) -> None:
         ([b"wait=" + b"9" * 5000], 15, ""),
         ([b",,;=\xff\xff, respond-async"], 0, "respond-async"),
         ([b"respond-asynchronously"], 15, ""),
+        ([b"respond-async, bulk"], 0, "respond-async, bulk"),
+        ([b"Bulk"], 15, "bulk"),
+        ([b"bulky"], 15, ""),
     ],
 )
 def test_prefer_is_read_as_rfc_7240_has_it(headers: list[bytes], wait: float, applied: str) -> None:

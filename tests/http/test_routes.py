@@ -8,6 +8,7 @@ import structlog
 
 from http_fakes import GOOD, NOW, USER, World, change
 from passferry.domain.change import Evidence, Failure, Reference, State
+from passferry.domain.source_rules import SourceRules
 from passferry.ports import StoreFull, StoreLost
 
 ROUTES = [
@@ -15,6 +16,8 @@ ROUTES = [
     ("POST", "/orgs/default/sync/password", {"portal"}),
     ("POST", "/policy/check", {"portal"}),
     ("POST", "/orgs/default/policy/check", {"portal"}),
+    ("GET", "/pace", {"portal"}),
+    ("GET", "/orgs/default/pace", {"portal"}),
     ("GET", "/changes/c9", {"portal", "operator"}),
     ("GET", "/changes", {"operator"}),
     ("POST", "/changes/c9/retry", {"operator"}),
@@ -192,6 +195,48 @@ def test_the_policy_is_asked_without_accepting() -> None:
     unknown = world.call("POST", "/policy/check", key=world.portal, body={"password": "x", "changedAt": "y"})
     assert unknown.json()["code"] == "member.unknown"
     assert world.accept.requests == []
+
+
+def test_who_is_about_to_send_many_learns_the_pace() -> None:
+    """The org's limit and what waits; of no org that the key may not use."""
+    world = World()
+    told = world.call("GET", "/pace", key=world.portal).json()
+    assert (told["org"], told["requestsPerMinute"], told["waiting"]) == ("default", 300.0, 7)
+    assert world.call("GET", "/orgs/default/pace", key=world.emea).status_code == 403
+
+
+def test_a_change_that_nobody_waits_for_is_bulk() -> None:
+    """`Prefer: bulk` marks it, and the answer says that this was honoured."""
+    world = World()
+    plain = world.sync(headers={"Prefer": "respond-async"})
+    bulk = world.sync(headers={"Prefer": "respond-async, bulk"})
+    assert [request.bulk for request in world.accept.requests] == [False, True]
+    assert (plain.headers["preference-applied"], bulk.headers["preference-applied"]) == (
+        "respond-async",
+        "respond-async, bulk",
+    )
+
+
+def test_the_configuration_narrows_a_source_and_completes_its_users() -> None:
+    """Orgs that key and table have in common, perhaps none; the table's template instead of the key's."""
+    rules = {
+        "portal": SourceRules(orgs=("emea",), user="{uid}@corp.example"),
+        "emea-hr": SourceRules(orgs=("default",)),
+        "desk": SourceRules(orgs=("emea",)),
+    }
+    world = World(rules=rules)
+    body = {"userId": "jane", "password": GOOD}
+    for key, path, status in (
+        (world.portal, "/sync/password", 200),
+        (world.portal, "/orgs/default/sync/password", 403),
+        (world.emea, "/orgs/emea/sync/password", 403),
+        (world.emea, "/orgs/default/sync/password", 403),
+        (world.emea, "/sync/password", 403),
+    ):
+        answer = world.call("POST", path, key=key, body=body, headers={"Prefer": "wait=1"})
+        assert answer.status_code in (status, 202), path
+    assert [(each.org, each.user.value) for each in world.accept.requests] == [("emea", "jane@corp.example")]
+    assert world.call("GET", "/changes", key=world.operator).status_code == 200
 
 
 def test_readiness_tells_figures_only_to_holders_of_a_key() -> None:

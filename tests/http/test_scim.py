@@ -11,6 +11,7 @@ from passferry.accept import NotAccepted
 from passferry.domain.answers import Answer
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.domain.outcome import Kind, Outcome
+from passferry.domain.source_rules import SourceRules
 from passferry.ports import StoreBusy
 from scim_fakes import JANE, SCHEMA, ScimWorld, by_filter
 
@@ -377,6 +378,19 @@ def test_a_user_is_created_without_the_password_that_came_along() -> None:
         "displayName": "New",
     }
     assert world.accept.requests == []
+
+
+def test_the_password_of_a_created_user_is_taken_where_its_source_is_expected_to_make_one_up() -> None:
+    """201 at once, with the change to follow; a password that breaks the policy creates nobody."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(generated=True)})
+    new = {"userName": "new@example.com", "password": GOOD}
+    answer = world.scim("POST", "/Users", new, org="emea", key=world.emea)
+    assert (answer.status_code, answer.headers["passferry-change-status"]) == (201, "pending")
+    (request,) = world.accept.requests
+    assert (request.password.reveal(), request.user) == (GOOD, Reference("id", answer.json()["id"]))
+    weak = world.scim("POST", "/Users", new | {"password": "1"}, org="emea", key=world.emea)
+    assert is_error(weak, 400, "invalidValue")
+    assert len(world.provider.sent) == 1
 
 
 def test_a_user_is_deleted_at_its_version() -> None:

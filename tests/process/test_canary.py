@@ -316,6 +316,34 @@ def commands(scene: Scene) -> None:
     assert scene.command("as argument", "push", name, CANARY).code == 2
     assert scene.command("as option", "push", name, f"--password={CANARY}").code == 2
     scene.command("list", "changes", "list", "--json", stdin="")
+    imports(scene)
+
+
+def imports(scene: Scene) -> None:
+    """Files with the canary, outside of what is searched: good, refused, and malformed in every way."""
+    path, kept = scene.place.root.parent / "new.csv", scene.place.root.parent / "new.csv.import"
+    quoted = '"' + CANARY.replace('"', '""') + '"'
+    (_, first), (_, second) = scene.user(22), scene.user(23)
+    good = f"userName,password\n{first},{quoted}\n{second},{REFUSED}\n".encode()
+    contents = {
+        "good and refused": good,
+        "no header": f"{first},{quoted}\n".encode(),
+        "password as header": f"{CANARY},{quoted}\n".encode(),
+        "a cell too many": good + f"{first},{CANARY},{REFUSED}\n".encode(),
+        "broken quotes": good + f'{first},"{CANARY}"x\n'.encode(),
+        "not utf-8": good + b"x," + CANARY.encode() + b"\xff\n",
+        "as a time": f"userName,password,changedAt\n{first},{quoted},{quoted}\n".encode(),
+    }
+    for name, content in contents.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+        for more in ((), ("--dry-run", "--json")):
+            done = scene.command(f"import, {name}", "import", str(path), *more, stdin="")
+            assert done.code == 1, done.text
+        if kept.exists():
+            scene.trail.seen.append((f"kept of {name}", kept.read_bytes()))
+    assert CANARY in scene.target.passwords(scene.user(22)[0])
+    path.unlink()
 
 
 def hooks(scene: Scene) -> None:

@@ -154,6 +154,7 @@ def test_an_upgrade_keeps_every_row(engine: Engine, version: int) -> None:
     assert all(before.values())
     run(engine)
     after = rows(engine)
+    before.pop("alembic_version", None)
     before["meta"] = {
         tuple((name, str(schema.VERSION) if value == str(version) else value) for name, value in row)
         for row in before["meta"]
@@ -169,7 +170,11 @@ def test_a_process_of_an_older_version_can_go_on_beside_the_newest_tables(
     run(engine)
     with engine.begin() as connection:
         execute(connection, ["DELETE FROM meta"])
-        written = [line for line in statements(engine.dialect.name, version) if line.startswith("INSERT")]
+        written = [
+            line
+            for line in statements(engine.dialect.name, version)
+            if line.startswith("INSERT") and "alembic_version" not in line
+        ]
         execute(connection, written)
     assert sum(len(found) for table, found in rows(engine).items() if table != "alembic_version") == len(
         written

@@ -141,28 +141,34 @@ class PrometheusMeter:
         """See the port."""
         self._tokens.labels(org, kind).inc()
 
-    def expose(self, levels: Mapping[str, Levels], hashes: int, orgs: Collection[str] = ()) -> bytes:
+    def expose(
+        self,
+        levels: Mapping[str, Levels],
+        hashes: int,
+        orgs: Collection[str] = (),
+        stopped: Mapping[str, bool] | None = None,
+    ) -> bytes:
         """Everything as text (format 0.0.4).
 
         Args:
             levels: of each org, now.
             hashes: verifiers asked for and not done yet.
             orgs: whose figures are shown; empty: all. What belongs to no org is shown in any case.
+            stopped: whether a source sent more in an hour than it may, of those that have such a limit.
         """
-        return generate_latest(_Scrape(self._registry, levels, hashes, orgs))
+        now = [*_families(levels, hashes), _stopped(stopped or {})]
+        return generate_latest(_Scrape(self._registry, now, orgs))
 
 
 class _Scrape(Collector):
     """What one scrape shows."""
 
-    def __init__(
-        self, kept: Collector, levels: Mapping[str, Levels], hashes: int, orgs: Collection[str]
-    ) -> None:
-        self._kept, self._levels, self._hashes, self._orgs = kept, levels, hashes, orgs
+    def __init__(self, kept: Collector, now: Iterable[Metric], orgs: Collection[str]) -> None:
+        self._kept, self._now, self._orgs = kept, now, orgs
 
     def collect(self) -> Iterator[Metric]:
         """The kept figures and the levels, of the orgs that may be seen."""
-        for family in (*self._kept.collect(), *_families(self._levels, self._hashes)):
+        for family in (*self._kept.collect(), *self._now):
             family.samples = [
                 sample
                 for sample in family.samples
@@ -170,6 +176,17 @@ class _Scrape(Collector):
                 and (not self._orgs or "org" not in sample.labels or sample.labels["org"] in self._orgs)
             ]
             yield family
+
+
+def _stopped(sources: Mapping[str, bool]) -> Metric:
+    family = GaugeMetricFamily(
+        "passferry_source_stopped",
+        "Whether a source is stopped: it sent more changes in an hour than it may.",
+        labels=["source"],
+    )
+    for source, is_stopped in sources.items():
+        family.add_metric([source], float(is_stopped))
+    return family
 
 
 def _families(levels: Mapping[str, Levels], hashes: int) -> Iterator[Metric]:

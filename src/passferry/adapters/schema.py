@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the tables below; each has its revision in ``migrations``. A database of a higher version is refused."""
 
 metadata = MetaData()
@@ -197,3 +197,13 @@ access = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
 )
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("stopped_at", Double),
+    Column("recent", Text, nullable=False),
+)
+"""One row a source that may send so many changes an hour and no more, locked after the orgs and by name: how
+many it sent (JSON, steps of time to changes), and since when it is stopped."""

@@ -9,11 +9,13 @@ from sqlalchemy import BindParameter, Connection, bindparam, func, insert, selec
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, upsert
 from passferry.adapters.rows import change_of, row_of
+from passferry.adapters.store_sources import Hours
 from passferry.domain.accepting import (
     KEYS_KEPT,
     Accepted,
     Judge,
     NewChange,
+    Protected,
     Remembered,
     Replayed,
     UserRow,
@@ -22,6 +24,7 @@ from passferry.domain.accepting import (
 from passferry.domain.audit import Record
 from passferry.domain.change import Change, Failure, State
 from passferry.domain.messages import message_for
+from passferry.domain.source_rules import names_one
 
 
 class SqlAcceptStore:
@@ -100,13 +103,15 @@ def _accept(connection: Connection, key: bytes, items: Sequence[NewChange], judg
     verdicts: dict[int, Verdict] = {}
     chains = [Chain(connection, key, org) for org in sorted({item.org for item in items})]
     check_seals(connection, (item.sealed for item in items))  # under the lock, which rotation waits for
+    hours = Hours(connection, items)
     for chain in chains:
         org = chain.org
         mine = [(index, item) for index, item in enumerate(items) if item.org == org]
-        page = _Page(connection, chain, [item for _, item in mine])
+        page = _Page(connection, chain, [item for _, item in mine], hours)
         for index, item in mine:
             verdicts[index] = page.take(item, judge)
         page.write()
+    hours.write()
     return [verdicts[index] for index in range(len(items))]
 
 
@@ -120,9 +125,12 @@ class _User:
 class _Page:
     """What a batch's items of one org need to know, read at once, and what they change, written at once."""
 
-    def __init__(self, connection: Connection, chain: Chain, items: Sequence[NewChange]) -> None:
-        self._connection, self._chain, self._org = connection, chain, chain.org
-        self._users = self._read_users({item.user.key for item in items})
+    def __init__(
+        self, connection: Connection, chain: Chain, items: Sequence[NewChange], hours: Hours
+    ) -> None:
+        self._connection, self._chain, self._org, self._hours = connection, chain, chain.org, hours
+        ids = {item.user.value for item in items if item.never and item.user.kind == "id"}
+        self._users = self._read_users({item.user.key for item in items}, ids)
         self._live = self._read_live({item.user.key for item in items})
         keys = {item.idempotency_key for item in items if item.idempotency_key is not None}
         self._remembered = self._read_remembered(keys, items[0].now) if keys else {}
@@ -131,9 +139,15 @@ class _Page:
         self._remember: list[dict[str, Any]] = []
 
     def take(self, item: NewChange, judge: Judge) -> Verdict:
+        if self._is_protected(item):
+            return Protected()
         remembered = self._remembered.get((item.source, item.idempotency_key))
         live = self._live.get(item.user.key)
         verdict = judge(item, self._newest(item.user.key), live, remembered)
+        if isinstance(verdict, Accepted) and (stopped := self._hours.take(item)) is not None:
+            if stopped.now:
+                self._chain.add(Record("source.stopped", item.now, item.source))
+            return stopped
         if isinstance(verdict, Accepted):
             self._store(item, verdict.replaces)
             self._note(item, item.id)
@@ -163,6 +177,20 @@ class _Page:
         upsert(self._connection, schema.idempotency, self._remember)
         self._chain.close()
 
+    def _is_protected(self, item: NewChange) -> bool:
+        """Whether one of the names under which the user is known is one that must not be touched.
+
+        Else a change that is refused at its delivery would first supersede one that is allowed.
+        """
+        if not item.never:
+            return False
+        own = self._users.get(item.user.key)
+        resolved = item.user.value if item.user.kind == "id" else own.resolved_id if own else None
+        if resolved is None:
+            return False
+        same = (key[2:] for key, user in self._users.items() if user.resolved_id == resolved)
+        return names_one(item.never, resolved, *same)
+
     def _newest(self, key: str) -> UserRow | None:
         """The newest of all references that are known to be this user's."""
         own = self._users.get(key)
@@ -187,7 +215,7 @@ class _Page:
             updated_at=item.now,
             expires_at=item.expires_at,
             next_attempt_at=item.now,
-            bulk=item.bulk,
+            bulk=item.bulk and (replaces is None or replaces.bulk),  # a person who waits keeps the place
             sealed=item.sealed,
         )
         if replaces is not None:
@@ -240,9 +268,10 @@ class _Page:
             }
         )
 
-    def _read_users(self, keys: set[str]) -> dict[str, _User]:
+    def _read_users(self, keys: set[str], ids: set[str]) -> dict[str, _User]:
+        """The users with these ``keys``, or ``ids``, and under every other reference that is known."""
         rows = list(self._connection.execute(_USERS, {"org": self._org, "keys": sorted(keys)}))
-        resolved = {row.resolved_id for row in rows if row.resolved_id is not None}
+        resolved = ids | {row.resolved_id for row in rows if row.resolved_id is not None}
         if resolved:
             rows += list(self._connection.execute(_SAME, {"org": self._org, "resolved": sorted(resolved)}))
         return {

@@ -14,7 +14,7 @@ from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import AFTER, Kind, Next, Outcome
-from passferry.ports import Delivered, Due, NotOwner, OrgState, Standing
+from passferry.ports import Delivered, Due, MayNotTouch, NotOwner, OrgState, Standing, anybody
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
 ACTOR = "delivery"
@@ -201,7 +201,9 @@ class SqlDeliveryStore:
 
         return await self._database.run(work)
 
-    async def resolve(self, change_id: str, resolved_id: str, now: float) -> Standing:
+    async def resolve(
+        self, change_id: str, resolved_id: str, now: float, barred: MayNotTouch = anybody
+    ) -> Standing:
         """See the port."""
 
         def work(c: Connection) -> Standing:
@@ -215,14 +217,14 @@ class SqlDeliveryStore:
                 values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
                 c.execute(_RESOLVE_USER, values)
             account = _account(c, change.org, change.resolved_id or resolved_id)
-            if _settle_order(c, chain, change, account, now):
+            if _settle_order(c, chain, change, account, now, barred):
                 return Standing(None, None, None)
             return Standing(change, account.intent_at, _delivered(account))
 
         return await self._database.run(work)
 
     async def begin(
-        self, change_id: str, version: str | None, now: float, block: float
+        self, change_id: str, version: str | None, now: float, block: float, barred: MayNotTouch = anybody
     ) -> Change | float | None:
         """See the port."""
 
@@ -236,7 +238,7 @@ class SqlDeliveryStore:
             account = _account(c, change.org, change.resolved_id)
             if account.intent_at is not None and now < account.intent_at + block:
                 return float(account.intent_at + block)
-            if _settle_order(c, chain, change, account, now):
+            if _settle_order(c, chain, change, account, now, barred):
                 return None
             attempt = change.attempts + 1
             check_transition(change.state, State.DELIVERING)
@@ -403,15 +405,23 @@ class SqlDeliveryStore:
         return await self._database.run(work)
 
 
-def _settle_order(c: Connection, chain: Chain, change: Change, account: Row[Any], now: float) -> bool:
-    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them."""
+def _settle_order(
+    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
+) -> bool:
+    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them.
+
+    Those that will be refused, because their source may not touch the user, outrank nobody.
+    """
     others = [o for o in _of_user(c, change) if o.superseded_by is None]
+    names = [account.resolved_id, *(o.user.value for o in (change, *others))]
+    others = [o for o in others if not barred(o.source, names)]
+    outranks = not barred(change.source, names)
     newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
     gone: list[Change] = []
     if newer is not None or account.newest_seq > change.seq:
         by = newer.id if newer is not None else _accepted_as(c, account)
         gone = [superseded(change, by, now)]
-    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq]
+    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq and outranks]
     for old in gone:
         chain.add(
             Record(

@@ -47,3 +47,9 @@ class SqlFiguresStore:
             }
 
         return await self._database.look(work)
+
+    async def stopped_sources(self) -> set[str]:
+        """See the port."""
+        table = schema.sources
+        query = select(table.c.name).where(table.c.stopped_at.is_not(None))
+        return await self._database.look(lambda c: set(c.execute(query).scalars()))

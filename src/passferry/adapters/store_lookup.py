@@ -10,6 +10,7 @@ from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
+from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, RETRYABLE, Change, Failure, Reference, State, check_transition
 from passferry.domain.messages import message_for
@@ -183,7 +184,12 @@ class SqlAccessStore:
 
     async def keys(self) -> list[tuple[Caller, bytes]]:
         """See the port."""
-        query = select(ACCESS).order_by(ACCESS.c.created_at, ACCESS.c.id)
+        stopped = schema.sources
+        query = (
+            select(ACCESS, stopped.c.stopped_at)
+            .outerjoin(stopped, stopped.c.name == ACCESS.c.name)
+            .order_by(ACCESS.c.created_at, ACCESS.c.id)
+        )
 
         def work(c: Connection) -> list[tuple[Caller, bytes]]:
             return [
@@ -196,6 +202,7 @@ class SqlAccessStore:
                         row.user_template,
                         row.created_at,
                         row.revoked_at,
+                        row.stopped_at,
                     ),
                     row.secret_sha256,
                 )
@@ -214,6 +221,18 @@ class SqlAccessStore:
             for row in found:
                 self._note(c, "key.revoked", tuple(row.orgs.split()), actor, name, now)
             return bool(found)
+
+        return await self._database.run(work)
+
+    async def resume(self, name: str, actor: str, now: float) -> bool:
+        """See the port."""
+
+        def work(c: Connection) -> bool:
+            lock_orgs(c)
+            done = resume(c, name)
+            if done:
+                self._note(c, "source.resumed", (), actor, name, now)
+            return done
 
         return await self._database.run(work)
 

@@ -63,7 +63,20 @@ ORG = (
     Key("request_timeout", values.duration(0.1, 120)),
     Key("dry_run", values.switch),
     Key("scim", values.choice("passwords", "proxy")),
+    Key("never", values.users),
     *(_policy_key(part.name) for part in fields(Rules)),
+)
+
+SOURCE = (
+    Key("user", values.template),
+    Key("orgs", values.words),
+    Key("rate", values.number(0.01, 1_000_000, "changes a second")),
+    Key("never", values.users),
+    Key("most_an_hour", values.whole(1, 100_000_000, "a number of changes")),
+    Key("generated", values.switch),
+    Key("believe_clock", values.switch),
+    Key("clock_ahead", values.duration(0, 3600)),
+    Key("bulk", values.switch),
 )
 
 GENESYS_VARIABLES = {

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from passferry.config import serving
-from passferry.config.keys import GENERAL, ORG, Key
+from passferry.config.keys import GENERAL, ORG, SOURCE, Key
 from passferry.config.problems import ConfigError, Problem, Wrong
 from passferry.config.regions import hosts
 from passferry.config.secret_file import FileSecret
 from passferry.config.settings import OrgSettings, Secret, Settings
 from passferry.config.sources import Gathered, Given, expanded, gather
 from passferry.domain.policy import Rules
+from passferry.domain.source_rules import SourceRules
 
 _ORG_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _OF_GENESYS = ("region", "subdomain", "api_url", "login_url", "client_id", "client_secret")
 _OF_SCIM = ("base_url", "token")
 _SETTINGS_OF_AN_ORG = frozenset(part.name for part in fields(OrgSettings)) - {
@@ -70,6 +72,7 @@ def load(
     orgs = {name: _org(found, name, given) for name, given in sorted(found.orgs.items())}
     complete = {name: org for name, org in orgs.items() if org is not None}
     _refuse_twins(found, complete)
+    sources = {name: _source(found, name, given) for name, given in sorted(found.sources.items())}
     if orgs_required and not orgs:
         found.problem("no org is configured", _CREDENTIALS_HINT)
     general["state_dir"] = _place(
@@ -80,7 +83,7 @@ def load(
     )
     if found.problems:
         raise ConfigError([_without(problem, _secrets(found)) for problem in found.problems])
-    return Settings(**general, orgs=complete)
+    return Settings(**general, orgs=complete, sources=sources)
 
 
 def _config_file(env: Mapping[str, str], config: Path | None) -> Path | None:
@@ -140,6 +143,19 @@ def _org(found: Gathered, name: str, given: dict[str, Given]) -> OrgSettings | N
         token=_secret(given.get("token"), values.get("token")),
         **{key: value for key, value in values.items() if key in _SETTINGS_OF_AN_ORG},
     )
+
+
+def _source(found: Gathered, name: str, given: dict[str, Given]) -> SourceRules:
+    """What is said of a source; mistakes are noted."""
+    if not _SOURCE_NAME.fullmatch(name):
+        found.problem(
+            f"{name!r} is no name for a source", "it is that of its access key: `passferry access list`"
+        )
+    rules = SourceRules(**_read_all(found, SOURCE, given))
+    for org in rules.orgs:
+        if found.orgs and org not in found.orgs:  # without any, a command only looks into the state
+            found.problem(f"{given['orgs'].where} names an org that is not configured", "see [orgs.NAME]")
+    return rules
 
 
 def _secret(given: Given | None, text: str | None) -> Secret | None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from passferry.config.values import Network
 from passferry.domain.policy import Rules
+from passferry.domain.source_rules import SourceRules
 
 LISTEN = ("127.0.0.1", 8080)
 """Where ``serve`` listens unless told otherwise."""
@@ -46,6 +47,7 @@ class OrgSettings:
     ``scim-put``, ``scim-patch`` or ``native``. ``rate`` is requests a minute to start from; ``time_to_live``
     and ``request_timeout`` are seconds. Addresses have no trailing slash. With ``dry_run`` everything is done
     but the writes. ``scim`` is what inbound SCIM does: ``passwords``, or ``proxy`` for everything else.
+    ``never`` are users whose password nobody may change through us, folded.
     """
 
     name: str
@@ -62,6 +64,7 @@ class OrgSettings:
     request_timeout: float = 10.0
     dry_run: bool = False
     scim: str = "passwords"
+    never: frozenset[str] = frozenset()
     policy: Rules = field(default_factory=Rules)
 
     @property
@@ -93,7 +96,8 @@ class Settings:
     bring requests there over plain HTTP, in a proxy's name. ``wait_seconds`` is the
     longest and the default time for which a caller waits. ``source_rate`` is changes a second that one source
     may send, ``queue_limit`` the live changes that an org may have. ``log_format`` is ``auto`` (for people on
-    a terminal, else JSON), ``json`` or ``console``.
+    a terminal, else JSON), ``json`` or ``console``. ``sources`` are the rules of sources, by
+    the names of their access keys.
     """
 
     state_dir: Path
@@ -110,6 +114,7 @@ class Settings:
     queue_limit: int = 1_000_000
     log_format: str = "auto"
     orgs: Mapping[str, OrgSettings] = field(default_factory=dict)
+    sources: Mapping[str, SourceRules] = field(default_factory=dict)
 
     @property
     def tls(self) -> TlsFiles | None:
@@ -121,16 +126,20 @@ class Settings:
     def describe(self) -> dict[str, Any]:
         """What may be logged: every setting, secrets masked, in JSON's types."""
         described = {
-            part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name != "orgs"
+            part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name not in _TABLES
         }
         if self.database_url is not None:
             described["database_url"] = urlsplit(self.database_url).scheme + "://***"
         described["listen"] = f"{self.listen[0]}:{self.listen[1]}"
-        described["orgs"] = {
-            name: {part.name: _plain(getattr(org, part.name)) for part in fields(org)}
-            for name, org in self.orgs.items()
-        }
+        for kind in _TABLES:
+            described[kind] = {
+                name: {part.name: _plain(getattr(one, part.name)) for part in fields(one)}
+                for name, one in getattr(self, kind).items()
+            }
         return described
+
+
+_TABLES = ("orgs", "sources")
 
 
 def _plain(value: Any) -> Any:
@@ -138,6 +147,8 @@ def _plain(value: Any) -> Any:
         return "***"
     if isinstance(value, Rules):
         return {part.name: getattr(value, part.name) for part in fields(value)}
+    if isinstance(value, frozenset):
+        return sorted(value)
     if isinstance(value, tuple):
         return [str(part) for part in value]
     return str(value) if isinstance(value, Path) else value

@@ -7,14 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from passferry.config.keys import GENERAL, GENESYS_VARIABLES, ORG, OTHER_VARIABLES, Key, variable
+from passferry.config.keys import (
+    GENERAL,
+    GENESYS_VARIABLES,
+    ORG,
+    OTHER_VARIABLES,
+    SOURCE,
+    Key,
+    variable,
+)
 from passferry.config.problems import Problem
 
 DEFAULT_ORG = "default"
 MOST_BYTES = 1_048_576
 _PREFIX = "PASSFERRY_"
-_ORGS = _PREFIX + "ORGS_"
-_HOOK = _PREFIX + "HOOK_"
+_ORGS, _SOURCES, _HOOK = _PREFIX + "ORGS_", _PREFIX + "SOURCES_", _PREFIX + "HOOK_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +35,11 @@ class Given:
 
 @dataclass(slots=True)
 class Gathered:
-    """What is given for each key, in general and for each org, and the mistakes found on the way."""
+    """What is given for each key, in general, for each org and each source; and the mistakes on the way."""
 
     general: dict[str, Given] = field(default_factory=dict)
     orgs: dict[str, dict[str, Given]] = field(default_factory=dict)
+    sources: dict[str, dict[str, Given]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, what: str, hint: str) -> None:
@@ -55,12 +63,13 @@ def gather(env: Mapping[str, str], config: Path | None, home: Path | None) -> Ga
 
 def _from_file(found: Gathered, config: Path, home: Path | None) -> None:
     document = _parsed(found, config)
-    orgs = document.pop("orgs", {})
     document.pop("hook", None)  # for hooks on this machine, which read it themselves
+    orgs = _tables(found, document, "orgs", "default", config)
+    sources = _tables(found, document, "sources", "NAME", config)
     _table(found, found.general, GENERAL, document, "", config, home)
-    if not isinstance(orgs, dict) or not all(isinstance(table, dict) for table in orgs.values()):
-        found.problem(f"orgs in {config} is no table of tables", "write [orgs.default] above an org's keys")
-        return
+    for name, table in sources.items():
+        into = found.sources.setdefault(name, {})
+        _table(found, into, SOURCE, table, f"sources.{name}.", config, home)
     for name, table in orgs.items():
         policy = table.pop("policy", {})
         if isinstance(policy, dict):
@@ -70,6 +79,17 @@ def _from_file(found: Gathered, config: Path, home: Path | None) -> None:
                 f"orgs.{name}.policy in {config} is no table", f"write [orgs.{name}.policy] above its keys"
             )
         _table(found, found.orgs.setdefault(name, {}), ORG, table, f"orgs.{name}.", config, home)
+
+
+def _tables(
+    found: Gathered, document: dict[str, Any], kind: str, example: str, config: Path
+) -> dict[str, dict[str, Any]]:
+    """The tables ``[kind.NAME]``, taken out of ``document``."""
+    given = document.pop(kind, {})
+    if isinstance(given, dict) and all(isinstance(table, dict) for table in given.values()):
+        return given
+    found.problem(f"{kind} in {config} is no table of tables", f"write [{kind}.{example}] above its keys")
+    return {}
 
 
 def _parsed(found: Gathered, config: Path) -> dict[str, Any]:
@@ -114,24 +134,40 @@ def _from_variables(found: Gathered, env: Mapping[str, str], home: Path | None) 
     given = {name: Given(env[var], var) for name, var in general.items() if var in env}
     found.general.update(_resolved(found, GENERAL, given, Path.cwd(), home))
 
-    orgs: dict[str, dict[str, Given]] = {}
-    for var in sorted(name for name in env if name.startswith(_ORGS)):
-        org, key = _split_org_variable(var, found.orgs)
-        if org is None or key is None:
-            found.problem(
-                f"{var} names no key of an org", f"write {_ORGS}<ORG>_<KEY>; docs/configuration.md lists all"
-            )
-            continue
-        orgs.setdefault(org, {})[key] = Given(env[var], var)
-    for org, values in orgs.items():
-        found.orgs.setdefault(org, {}).update(_resolved(found, ORG, values, Path.cwd(), home))
+    _from_variables_of(found, found.orgs, _ORGS, "org", ORG, env, home)
+    _from_variables_of(found, found.sources, _SOURCES, "source", SOURCE, env, home)
     _look_for_slips(found, env, set(general.values()))
 
 
-def _split_org_variable(var: str, known: Iterable[str]) -> tuple[str | None, str | None]:
+def _from_variables_of(
+    found: Gathered,
+    into: dict[str, dict[str, Given]],
+    prefix: str,
+    kind: str,
+    keys: tuple[Key, ...],
+    env: Mapping[str, str],
+    home: Path | None,
+) -> None:
+    """Read what ``prefix<NAME>_<KEY>`` says of each org, or of each source."""
+    given: dict[str, dict[str, Given]] = {}
+    for var in sorted(name for name in env if name.startswith(prefix)):
+        name, key = _split_variable(var, prefix, keys, into)
+        if name is None or key is None:
+            hint = f"write {prefix}<{kind.upper()}>_<KEY>; docs/configuration.md lists all"
+            article = "an" if kind == "org" else "a"
+            found.problem(f"{var} names no key of {article} {kind}", hint)
+            continue
+        given.setdefault(name, {})[key] = Given(env[var], var)
+    for name, values in given.items():
+        into.setdefault(name, {}).update(_resolved(found, keys, values, Path.cwd(), home))
+
+
+def _split_variable(
+    var: str, prefix: str, keys: tuple[Key, ...], known: Iterable[str]
+) -> tuple[str | None, str | None]:
     # The longest key that fits wins, so that POLICY_MINIMUM_LENGTH is never read as an org called …-policy.
-    rest = var.removeprefix(_ORGS)
-    by_suffix = {"_" + variable(name).removeprefix(_PREFIX): name for name in _names(ORG)}
+    rest = var.removeprefix(prefix)
+    by_suffix = {"_" + variable(name).removeprefix(_PREFIX): name for name in _names(keys)}
     fitting = [suffix for suffix in by_suffix if rest.endswith(suffix) and len(rest) > len(suffix)]
     if not fitting:
         return None, None
@@ -160,7 +196,7 @@ def _look_for_slips(found: Gathered, env: Mapping[str, str], known: set[str]) ->
     names = {name.removeprefix(_PREFIX) for name in known} | OTHER_VARIABLES
     for var in sorted(env):
         rest = var.removeprefix(_PREFIX)
-        if rest == var or rest in names or var.startswith((_ORGS, _HOOK)):
+        if rest == var or rest in names or var.startswith((_ORGS, _SOURCES, _HOOK)):
             continue
         close = difflib.get_close_matches(rest, names, n=1, cutoff=0.8)
         if close:

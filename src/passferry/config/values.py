@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from passferry.config.problems import Wrong
+from passferry.domain.source_rules import folded
 
 Reader = Callable[[Any], Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -144,6 +145,30 @@ def _network(text: str) -> Network:
     if found.prefixlen == 0:
         raise Wrong("lets in every address", "whoever is listed is believed: list the proxy's own addresses")
     return found
+
+
+def template(value: Any) -> str:
+    """What completes a short name: ``{uid}`` once, and an ``@``."""
+    found = text(value).strip()
+    if found.count("{uid}") != 1 or "@" not in found or " " in found:
+        raise Wrong("completes no name", "it holds {uid} once and an @, as in {uid}@example.com")
+    return found
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """A list of words, or text with commas between them; none is empty."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
+        raise Wrong("is no list", 'write it as in ["one", "two"]')
+    return tuple(text(part).strip() for part in parts)
+
+
+def users(value: Any) -> frozenset[str]:
+    """Ids and userNames, folded."""
+    found = words(value)
+    if any(" " in name for name in found):
+        raise Wrong("holds what is no user", "give ids and userNames, as in root@example.com")
+    return frozenset(map(folded, found))
 
 
 def origin(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from passferry.domain.change import Change, Reference
+from passferry.domain.change import Change, Reference, State
 
 CLOCK_TOLERANCE = 300.0
 """Seconds by which the clocks of two sources may differ, and a source's may be ahead of ours."""
@@ -28,6 +28,8 @@ class NewChange:
     bulk: bool = False
     idempotency_key: str | None = None
     body_mac: bytes = b""
+    never: frozenset[str] = frozenset()  # folded names of users that it must not concern
+    most_an_hour: int | None = None  # changes of its source
     same: Callable[[Change], bool] = lambda live: False  # whether a live change holds the same password
     anew: Callable[[], bytes] | None = None  # seals it once more, after the sealing key was replaced
 
@@ -73,7 +75,19 @@ class KeyReused:
     """The Idempotency-Key was used with another body."""
 
 
-Verdict: TypeAlias = Accepted | Replayed | Stale | KeyReused
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """Its user is known, under another name, as one that the source may not touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Its source sent more changes in an hour than it may; ``now``: it is this change that stops it."""
+
+    now: bool
+
+
+Verdict: TypeAlias = Accepted | Replayed | Stale | KeyReused | Protected | Stopped
 Judge: TypeAlias = Callable[[NewChange, UserRow | None, Change | None, Remembered | None], Verdict]
 
 
@@ -96,6 +110,11 @@ def judge(
         earlier = user.newest_at - item.changed_at
         if earlier > 0 if user.newest_source == item.source else earlier >= CLOCK_TOLERANCE:
             return Stale()
-    if live is not None and live.sealed is not None and item.same(live):
+    if live is not None and live.sealed is not None and not _waits_in_bulk(item, live) and item.same(live):
         return Replayed(live.id)
     return Accepted(live)
+
+
+def _waits_in_bulk(item: NewChange, live: Change) -> bool:
+    """Whether a person's ``item`` would wait as long as bulk does, were it taken for ``live``."""
+    return live.bulk and not item.bulk and live.state is State.PENDING

@@ -32,7 +32,8 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         State.DELIVERING: "the intent to write is committed",
         State.PARKED: "unknown or inactive user, user changed identity, too many attempts, or `--hold`",
         State.APPLIED: "it is already the password last delivered, or proof of an earlier write was found",
-        State.REFUSED: "the target said no before a write, or says that the wait is beyond the time to live",
+        State.REFUSED: "the target said no before a write, or says that the wait is beyond the time to live;"
+        " or the user is not to be touched",
         State.SUPERSEDED: "a newer change of the same user was accepted or came to light",
         State.EXPIRED: "older than its time to live",
         State.CANCELLED: "an operator",
@@ -48,7 +49,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         State.DELIVERING: "the hourly look found the user as it should be, and the intent is committed",
         State.PENDING: "an operator retries it, or the hourly look must be taken up again",
         State.APPLIED: "it is already the password last delivered",
-        State.REFUSED: "the target said no before a write",
+        State.REFUSED: "the target said no before a write, or the user is not to be touched",
         State.SUPERSEDED: "a newer change of the same user was accepted or came to light",
         State.EXPIRED: "older than its time to live",
         State.CANCELLED: "an operator",

@@ -25,6 +25,7 @@ MESSAGES: dict[str, str] = {
     "user.ambiguous": "The target has more than one such user.",
     "user.inactive": "The user is inactive at the target and is not re-activated.",
     "user.changed": "The user found under this reference is no longer the one it was.",
+    "user.protected": "This user's password is not changed through this gateway, or not by this source.",
     "missing.division.permission": "The OAuth client may not change users of this user's division.",
     "missing.any.division.permissions": "The OAuth client may not change users of this user's division.",
     # about the target as a whole

@@ -11,6 +11,7 @@ import typer
 
 from passferry.entrypoints import cli_audit, cli_changes, cli_keys, cli_orgs
 from passferry.entrypoints.cli_doctor import doctor
+from passferry.entrypoints.cli_import import import_file
 from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
 from passferry.entrypoints.cli_state import Config, Json, code_of, open_desk, run, settings_from, the_org
@@ -263,6 +264,7 @@ def simulate(
 
 
 app.command(cls=NoMoreArguments, short_help="Send one new password to a running gateway.")(push)
+app.command("import", cls=NoMoreArguments, short_help="Send the new passwords of a CSV file.")(import_file)
 
 
 @app.command(cls=NoMoreArguments, short_help="Say whether a password meets the policy.")

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -79,26 +79,58 @@ def call(
     Raises:
         Unreachable: no answer; its text is safe to show.
     """
-    parts = urlsplit(url)
-    sent = {"Accept": "application/json", **(headers or {})}
-    if key is not None:
-        sent["Authorization"] = f"Bearer {key}"
-    data = None
-    if json_body is not None:
-        data = json.dumps(json_body).encode()
-        sent["Content-Type"] = "application/json"
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        failure = _connect(connection)
+    with Line() as line:
+        return line.call(method, url, key=key, json_body=json_body, headers=headers, timeout=timeout)
+
+
+class Line:
+    """A connection to one gateway that is kept for the next request, and made anew after a failure."""
+
+    def __init__(self) -> None:
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        key: str | None = None,
+        json_body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
+        """As ``call``; host and ``timeout`` are those of the first request."""
+        parts = urlsplit(url)
+        sent = {"Accept": "application/json", **(headers or {})}
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        data = None
+        if json_body is not None:
+            data = json.dumps(json_body).encode()
+            sent["Content-Type"] = "application/json"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if self._connection is None:
+            self._connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout)
+        failure = _connect(self._connection) if self._connection.sock is None else None
         if failure is None:
-            answer = _exchange(connection, method, path, data, sent)
+            answer = _exchange(self._connection, method, path, data, sent)
             if isinstance(answer, Answer):
                 return answer
             failure = Unreachable(answer, sent=True)
-    finally:
-        connection.close()
-    raise failure
+        self.close()
+        raise failure
 
 
 def _connection(scheme: str, host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:

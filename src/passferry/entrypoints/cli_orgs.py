@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from passferry.state import Desk
 
 orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume, forget a user.")
-access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke.")
+access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke; let a source send again.")
 
 ROLES = ("source", "operator", "metrics")
 
@@ -228,9 +228,17 @@ async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], templ
 
 @access.command("list")
 def list_keys(config: Config = None, as_json: Json = False) -> None:
-    """All keys, revoked ones too; never the keys themselves."""
-    with open_desk(settings_from(config), write=False) as desk:
+    """All keys, revoked ones too, as the configuration leaves them; never the keys themselves."""
+    from passferry.access import NOWHERE, under
+
+    settings = settings_from(config)
+    with open_desk(settings, write=False) as desk:
         callers = [caller for caller, _ in run(desk.access.keys())]
+    rules = settings.sources
+    callers = [
+        under(rules[each.name], each) if each.role == "source" and each.name in rules else each
+        for each in callers
+    ]
     if as_json:
         print_json({"keys": [_caller_json(caller) for caller in callers]})
         return
@@ -238,14 +246,20 @@ def list_keys(config: Config = None, as_json: Json = False) -> None:
         (
             caller.name,
             caller.role,
-            ", ".join(caller.orgs) or "all",
+            "none" if caller.orgs == NOWHERE else ", ".join(caller.orgs) or "all",
             caller.user_template or "",
             timestamp(caller.created_at) or "",
-            "revoked" if caller.revoked_at is not None else "ok",
+            _state(caller),
         )
         for caller in callers
     ]
     print_table(("NAME", "ROLE", "ORGS", "USER", "MADE", "STATE"), rows, "there is no key")
+
+
+def _state(caller: "Caller") -> str:
+    if caller.revoked_at is not None:
+        return "revoked"
+    return "ok" if caller.stopped_at is None else f"stopped since {timestamp(caller.stopped_at)}"
 
 
 def _caller_json(caller: "Caller") -> dict[str, Any]:
@@ -257,7 +271,25 @@ def _caller_json(caller: "Caller") -> dict[str, Any]:
         "userTemplate": caller.user_template,
         "createdAt": timestamp(caller.created_at),
         "revokedAt": timestamp(caller.revoked_at),
+        "stoppedAt": timestamp(caller.stopped_at),
     }
+
+
+@access.command("resume")
+def resume_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As given to `access add`.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let a source send again that was stopped because it sent more changes in an hour than it may."""
+    with open_desk(settings_from(config), write=True) as desk:
+        done = run(desk.access.resume(name, operator(), desk.clock.now()))
+    if not done:
+        fail(f"no source named {name!r} is stopped", "`passferry access list` shows which are")
+    if as_json:
+        print_json({"name": name, "resumed": True})
+    else:
+        print(f"source {name} may send again; its hour begins anew")
 
 
 @access.command()

@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 from passferry.accept import NotAccepted, Request, no_room, store_lost
 from passferry.domain.audit import safe_id
 from passferry.domain.change import RETRYABLE, Change, as_seen
-from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
 from passferry.entrypoints import http_callers, openapi, scim
 from passferry.entrypoints import http_parse as parse
@@ -35,6 +34,7 @@ from passferry.ports import (
     HandOver,
     LookupStore,
     NotNow,
+    Pace,
     Provider,
     SealBroken,
     StoreFull,
@@ -58,10 +58,10 @@ class HttpParts:
     ready: Callable[[], Sequence[str]]  # what is missing; empty when ready
     set_paused: Callable[[str, bool, str], Awaitable[None]]  # org, whether, by whom
     metrics: Callable[[Collection[str]], Awaitable[bytes]]  # orgs (none: all) to text
+    pace: Callable[[str], Awaitable[Pace]]
     fatal: Callable[[str], None]  # told why the process must end
     answered: Callable[[str, int], None] = lambda route, status: None  # told of each answer, for the figures
     paused: Callable[[str], str | None] = lambda org: None  # why an org is paused, if it is
-    rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)  # whether an org's user ids are UUIDs
     hand_over: HandOver | None = None
     max_wait: float = 15.0
@@ -93,6 +93,8 @@ def app(parts: HttpParts) -> Starlette:
         route("POST", "/orgs/{org}/resume", gateway.resume),
         route("POST", "/policy/check", gateway.check),
         route("POST", "/orgs/{org}/policy/check", gateway.check),
+        route("GET", "/pace", gateway.pace),
+        route("GET", "/orgs/{org}/pace", gateway.pace),
         route("GET", "/metrics", gateway.metrics),
         route("GET", "/openapi.json", gateway.openapi),
         route("GET", "/healthz", gateway.health),
@@ -121,7 +123,6 @@ def _scim(parts: HttpParts, providers: Callable[[str], Provider]) -> ScimParts:
         providers=providers,
         proxies=parts.proxies,
         paused=parts.paused,
-        rules=parts.rules,
         uuid_ids=parts.uuid_ids,
         clock=parts.clock,
         fatal=parts.fatal,
@@ -219,6 +220,7 @@ class _Gateway:
             password=asked.password,
             changed_at=asked.changed_at,
             idempotency_key=key,
+            bulk=preference.bulk,
         )
         change = await http_callers.taken(exchange, caller, request, self._parts.accept, preference.wait)
         answer = answers.of_change(change)
@@ -232,15 +234,30 @@ class _Gateway:
         return answer
 
     async def check(self, exchange: Exchange) -> Answer:
-        """The policy's verdict, as a change would get it; nothing is stored."""
+        """The policy's verdict, as a change would get it; nothing is stored or logged."""
         caller = await self._caller(exchange, "source")
         org = self._org(exchange, caller)
         asked = parse.check_body(await self._json_body(exchange))
         user = None
         if asked.user_id is not None or asked.user_name is not None:
-            reference = parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True))
-            user = reference.value if reference.kind == "userName" else None
-        return answers.of_violations(check(asked.password, user, self._parts.rules.get(org, Rules())))
+            user = parse.reference(asked, caller.user_template, self._parts.uuid_ids.get(org, True))
+        return answers.of_violations(tuple(self._parts.accept.check(caller, org, user, asked.password)))
+
+    async def pace(self, exchange: Exchange) -> Answer:
+        """How fast an org's changes are delivered, and how many wait: for whoever is about to send many."""
+        caller = await self._caller(exchange, "source")
+        org = self._org(exchange, caller)
+        pace = await self._parts.pace(org)
+        return Answer(
+            200,
+            {
+                "success": True,
+                "message": "the pace of the org",
+                "org": org,
+                "requestsPerMinute": pace.requests_a_minute,
+                "waiting": pace.waiting,
+            },
+        )
 
     # --- changes -----------------------------------------------------------------------------
 

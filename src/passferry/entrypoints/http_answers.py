@@ -25,9 +25,11 @@ _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 NOT_ACCEPTED: Mapping[str, int] = {
     "policy": 400,
     "changed.at.future": 400,
+    "user.protected": 403,
     "change.stale": 409,
     "idempotency.key.reused": 409,
     "source.too.fast": 429,
+    "source.stopped": 429,
     "queue.full": 503,
     "key.missing": 503,
     "disk.full": 503,

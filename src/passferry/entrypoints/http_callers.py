@@ -1,11 +1,13 @@
 """Who calls, for which org, and a change of theirs taken and waited for: what all routes do alike."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from passferry.accept import Request, Taken
-from passferry.domain.change import Change, State
+from passferry.domain.change import Change, Reference, State
+from passferry.domain.password import Password
+from passferry.domain.policy import Violation
 from passferry.entrypoints.http_guard import Exchange
 from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller, StoreFull
@@ -18,6 +20,14 @@ class Accepting(Protocol):
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Take a change, or raise ``NotAccepted``."""
+
+    def check(
+        self, caller: Caller, org: str, user: Reference | None, password: Password
+    ) -> Sequence[Violation]:
+        """The policy's verdict on a password, or raise ``NotAccepted``: it was asked too fast."""
+
+    def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
+        """The policy's verdict on a password."""
 
     async def wait(self, change_id: str, seconds: float) -> Change:
         """The change as it is after at most ``seconds``."""

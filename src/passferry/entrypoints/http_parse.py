@@ -223,17 +223,23 @@ def idempotency_key(values: Sequence[bytes]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """How long to wait for the outcome, in seconds, and what of Prefer that honours."""
+    """How long to wait for the outcome, in seconds, and what of Prefer that honours.
+
+    ``bulk`` is a preference of our own: the change gives way to those of people.
+    """
 
     wait: float
     asked_async: bool = False
     asked_wait: bool = False
+    bulk: bool = False
 
     def applied(self, status: int) -> str:
         """The value of Preference-Applied (RFC 7240 section 3) of an answer with ``status``."""
         names = ["respond-async"] if self.asked_async and status == 202 else []
         if self.asked_wait:
             names.append(f"wait={self.wait:.0f}")
+        if self.bulk:
+            names.append("bulk")
         return ", ".join(names)
 
 
@@ -250,11 +256,11 @@ def preference(values: Sequence[bytes], longest: float) -> Preference:
         match = _NAME_AND_VALUE.fullmatch(part)
         if match is not None:
             found.setdefault(match[1].lower(), (match[2] or "").strip('"'))
-    asked_async = "respond-async" in found
+    asked_async, bulk = "respond-async" in found, "bulk" in found
     seconds = found.get("wait", "")
     if re.fullmatch(r"[0-9]{1,9}", seconds):
-        return Preference(min(float(seconds), longest), asked_async, asked_wait=True)
-    return Preference(0.0 if asked_async else longest, asked_async)
+        return Preference(min(float(seconds), longest), asked_async, asked_wait=True, bulk=bulk)
+    return Preference(0.0 if asked_async else longest, asked_async, bulk=bulk)
 
 
 def is_json(values: Sequence[bytes]) -> bool:

@@ -52,8 +52,9 @@ _SEALED: Codes = {
 }
 _SYNC: Codes = {
     400: ("changed.at.future", "idempotency.key.invalid"),
+    403: ("user.protected",),
     409: ("change.stale", "idempotency.key.reused", "superseded"),
-    429: ("source.too.fast",),
+    429: ("source.too.fast", "source.stopped"),
     503: ("queue.full", "key.missing"),
 }
 
@@ -143,6 +144,14 @@ SCHEMAS: Mapping[str, Schema] = {
             "next": _nullable("string", description="the cursor of the next page"),
         }
     ),
+    "Pace": _object(
+        _DONE
+        | {
+            "org": _string(),
+            "requestsPerMinute": {"type": "number", "minimum": 0},
+            "waiting": {"type": "integer", "minimum": 0},
+        }
+    ),
     "Org": _object(_DONE | {"org": _string(), "paused": {"type": "boolean"}}),
     "Done": _object(_DONE),
 }
@@ -165,7 +174,7 @@ def _query(name: str, text: str, schema: Schema) -> Schema:
 
 _ASKING = (
     _header("Idempotency-Key", "a repeat of the request", minLength=1, maxLength=255, pattern="^[!-~]+$"),
-    _header("Prefer", "RFC 7240: respond-async, wait=SECONDS"),
+    _header("Prefer", "RFC 7240: respond-async, wait=SECONDS, and our own: bulk"),
 )
 _FILTERS = (
     _query("user", "the user's id or name", _string()),
@@ -246,8 +255,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "Ask the policy; nothing is stored",
         ("source",),
         {200: "PolicyMet"},
-        (_ORG, _BODY),
+        (_ORG, _BODY, {429: ("source.too.fast",)}),
         "PasswordToCheck",
+    ),
+    Operation(
+        "GET",
+        ("/pace", "/orgs/{org}/pace"),
+        "How fast changes are delivered, and how many wait",
+        ("source",),
+        {200: "Pace"},
+        (_ORG,),
     ),
     Operation(
         "GET", ("/changes/{id}",), "Follow a change", ("source", "operator"), {200: "Change"}, (_CHANGE,)

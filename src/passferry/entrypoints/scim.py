@@ -9,20 +9,21 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, no_room, store_lost
+from passferry.accept import NotAccepted, Request, no_room, store_lost
 from passferry.domain.answers import Answer as TargetAnswer
+from passferry.domain.change import Reference
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim
 from passferry.domain.scim_query import Equals, Query, query
 from passferry.domain.scim_show import Shown, listed, resource
 from passferry.domain.scim_split import BadScim, split_user
 from passferry.entrypoints import http_answers, http_callers, scim_answers, scim_discovery
-from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_answers import Answer, Headers
 from passferry.entrypoints.http_guard import Exchange
 from passferry.entrypoints.http_parse import Problem
 from passferry.entrypoints.scim_answers import MEDIA, Refused, failed
 from passferry.entrypoints.scim_call import ONLY_PASSWORDS, Call, ScimParts, access_key, address
-from passferry.entrypoints.scim_write import write
+from passferry.entrypoints.scim_write import check, write
 from passferry.ports import Found, StoreFull, StoreLost
 
 PREFIXES = ("/scim/v2", "/orgs/{org}/scim/v2")
@@ -146,7 +147,10 @@ async def _read(call: Call) -> Answer:
 
 
 async def _create(call: Call) -> Answer:
-    """Create a user at the target. Its password is dropped: providers send random ones then."""
+    """Create a user at the target.
+
+    Its password is dropped, since providers send random ones then; unless the source is expected to.
+    """
     split = split_user(await call.text())
     if not split.user_name or split.rest is None:
         raise BadScim("invalidValue", "userName is missing")
@@ -156,17 +160,24 @@ async def _create(call: Call) -> Answer:
             return failed(409, f"the user exists; {ONLY_PASSWORDS}", "uniqueness")
         return failed(501, f"users are not created here; {ONLY_PASSWORDS}")
     call.may_write()
+    generated = split.password if call.caller.rules.generated else None
+    if generated is not None:
+        check(call, generated, split.user_name)
     answer = await call.provider.send("POST", call.kind, None, split.rest)
     try:
         shown = call.shown(answer, wrote=True)
     except Refused as refused:
         return scim_answers.withheld(refused.answer, split.password)
-    return _made(call, shown)
+    if generated is None:
+        return _made(call, shown)
+    request = Request(org=call.org, user=Reference("id", shown.id), password=generated)
+    change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
+    return _made(call, shown, scim_answers.of_change(change))
 
 
-def _made(call: Call, shown: Shown) -> Answer:
+def _made(call: Call, shown: Shown, more: Headers = ()) -> Answer:
     place = f"{call.place}/{shown.id}".encode("latin-1", "replace")
-    return scim_answers.of_resource(shown, 201, ((b"location", place),))
+    return scim_answers.of_resource(shown, 201, ((b"location", place), *more))
 
 
 async def _create_group(call: Call) -> Answer:

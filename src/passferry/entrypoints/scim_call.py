@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
-from passferry.domain.policy import Rules
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
@@ -40,7 +39,6 @@ class ScimParts:
     paused: Callable[[str], str | None]
     clock: Clock
     fatal: Callable[[str], None]
-    rules: Mapping[str, Rules] = field(default_factory=dict)
     uuid_ids: Mapping[str, bool] = field(default_factory=dict)
     max_wait: float = 15.0
     body_seconds: float = 10.0

@@ -8,7 +8,6 @@ from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Outcome
 from passferry.domain.password import Password
-from passferry.domain.policy import Rules, check
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, bare, without_meta
 from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
@@ -32,7 +31,7 @@ async def write(call: Call) -> Answer:
     if split.password is None:
         assert seen is not None  # noqa: S101  # without a password, nothing goes on without the user
         return scim_answers.of_resource(seen)
-    _check(call, split.password, seen.user_name if seen is not None else split.user_name)
+    check(call, split.password, seen.user_name if seen is not None else split.user_name)
     request = Request(
         org=call.org,
         user=Reference("id", user_id if call.foreign else user_id.lower()),
@@ -57,9 +56,13 @@ def _waits_for_the_user(change: Change) -> bool:
     return change.state is State.PARKED and inactive
 
 
-def _check(call: Call, password: Password, user_name: str | None) -> None:
-    """Ask the policy before anything is done: here the user's name is known, which an id does not tell."""
-    violations = check(password, user_name, call.parts.rules.get(call.org, Rules()))
+def check(call: Call, password: Password, user_name: str | None) -> None:
+    """Ask the policy before anything is done: here the user's name is known, which an id does not tell.
+
+    Raises ``NotAccepted``.
+    """
+    user = Reference("userName", user_name) if user_name else None
+    violations = call.parts.accept.violations(call.org, user, password)
     if violations:
         raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
 
@@ -70,7 +73,7 @@ async def _pass_on(call: Call, user_id: str, split: Split) -> Shown:
         raise BadScim("invalidValue", "userName is missing: PUT sends the whole user")
     call.may_write()
     if split.password is not None:
-        _check(call, split.password, split.user_name)
+        check(call, split.password, split.user_name)
     answer = await call.provider.send(call.method, call.kind, user_id, split.rest, call.if_match())
     if isinstance(answer, TargetAnswer) and answer.status == 204:
         answer = await call.provider.one(call.kind, user_id, _EVERYTHING, fresh=True)

@@ -50,9 +50,8 @@ async def serve(
     """
     with _process(settings) as gateway:
         stop = _stopped_by_signals(stop)
-        access = Access(gateway.stores.access, gateway.clock)
         renew_pairs(settings, gateway.clock)
-        server = HttpServer(gateway, access, _tls(settings), open_hand_over(settings))
+        server = HttpServer(gateway, _access(gateway), _tls(settings), open_hand_over(settings))
         listener = _listen(gateway.settings.listen)
         async with _working(gateway, hold=hold):
             url = await server.start(listener)
@@ -98,6 +97,10 @@ def _process(settings: Settings) -> Iterator[Gateway]:
         if hasher is not None:
             held.callback(hasher.close)
         yield assemble(settings, stores, hasher=hasher, fatal=_die)
+
+
+def _access(gateway: Gateway) -> Access:
+    return Access(gateway.stores.access, gateway.clock, sources=gateway.settings.sources)
 
 
 def _stopped_by_signals(stop: asyncio.Event | None) -> asyncio.Event:

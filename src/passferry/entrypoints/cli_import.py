@@ -1,0 +1,273 @@
+"""``passferry import``: many new passwords from one file."""
+
+import os
+import stat
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
+
+import typer
+
+from passferry.entrypoints.cli_io import Code, fail, print_json, timestamp
+
+if TYPE_CHECKING:
+    from passferry.entrypoints.cli_import_run import Gateway, Survey
+    from passferry.entrypoints.csv_rows import Mistake
+    from passferry.entrypoints.import_journal import Journal
+
+MOST_SHOWN = 20
+"""Mistakes of a file that are listed; one is enough to send nothing."""
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Columns: userName or userId, password.")],
+    org: Annotated[str | None, typer.Option(help="Org; else `default`, or the key's only org.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask policy and target; send nothing.")] = False,
+    no_lookup: Annotated[
+        bool, typer.Option("--no-lookup", help="With --dry-run: ask the policy alone.")
+    ] = False,
+    at_once: Annotated[bool, typer.Option("--async", help="Do not follow the deliveries.")] = False,
+    delete_after: Annotated[
+        bool, typer.Option("--delete-after", help="Delete the file once every row has arrived.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+) -> None:
+    """Send the new passwords of a CSV file to a running gateway, and report by row what became of them.
+
+    The gateway is PASSFERRY_URL (default http://127.0.0.1:8080), the access key PASSFERRY_API_KEY or the file
+    named by PASSFERRY_API_KEY_FILE. The first row names the columns: userName or userId, password, and if it
+    is known changedAt (RFC 3339), else the file's own time counts. Of several rows of a user the last wins.
+
+    Ended at any point, it goes on where it was when it is run again, and sends nothing twice.
+    """
+    from passferry.entrypoints.cli_http import Line
+    from passferry.entrypoints.cli_import_run import Gateway as To
+    from passferry.entrypoints.cli_import_run import GivenUp
+    from passferry.entrypoints.cli_push import configured
+
+    to = configured(os.environ)
+    stopped: GivenUp | None = None
+    with _opened(file) as (stream, found), Line() as line:
+        work = Import(file, stream, found, To(to.url, to.key, org, line), as_json)
+        try:
+            if dry_run:
+                work.ask_only(lookup=not no_lookup)
+            work.send(follow=not at_once, delete_after=delete_after)
+        except GivenUp as error:
+            stopped = error
+        except KeyboardInterrupt:
+            stopped = GivenUp("stopped", "run the same command again: it goes on from here", again=True)
+    if stopped is not None:
+        fail(stopped.what, stopped.hint, Code.UNREACHABLE if stopped.again else Code.FAILED)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """The file, which nobody else may read; ends the command when others may, or when it is none."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}", "name a file that you may read", Code.USAGE)
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(opened)
+        fail(f"{path} is not a file", "name a CSV file", Code.USAGE)
+    with os.fdopen(opened, "rb") as stream:
+        if found.st_mode & 0o077:
+            fail(f"other users may use {path}", f"chmod 600 {path}", Code.USAGE)
+        yield stream, found
+
+
+@dataclass
+class Import:
+    """One file on its way."""
+
+    path: Path
+    stream: BinaryIO
+    found: os.stat_result
+    gateway: "Gateway"
+    as_json: bool
+
+    def _surveyed(self) -> "Survey":
+        from passferry.entrypoints.cli_import_run import survey
+
+        survey_of_file = survey(self.stream)
+        if survey_of_file.mistakes:
+            _say_mistakes(self.path, survey_of_file.mistakes)
+        return survey_of_file
+
+    def _unmoved(self) -> None:
+        now = os.fstat(self.stream.fileno())
+        if (now.st_mtime_ns, now.st_size) != (self.found.st_mtime_ns, self.found.st_size):
+            fail(f"{self.path} was changed while it was read", "run it again on a file that stays as it is")
+
+    # --- asking only -------------------------------------------------------------------------
+
+    def ask_only(self, *, lookup: bool) -> NoReturn:
+        """Ask for each row what the policy and the target say, send nothing, and end the command."""
+        from passferry.entrypoints.cli_import_run import check, look_up, wanted
+
+        rows = self._surveyed()
+        self._say_pace(len(rows.last))
+        failed: list[dict[str, Any]] = []
+        with _bar(len(rows.last), "asked") as step:
+            for row in wanted(self.stream, rows):
+                code = check(self.gateway, row)
+                if code is None and lookup:
+                    try:
+                        code = look_up(self.gateway, row)
+                    except LookupError:
+                        lookup = False
+                        print("this gateway looks up no users: only the policy is asked", file=sys.stderr)
+                if code is not None:
+                    failed.append({"row": row.number, "status": "refused", "code": code})
+                step(1, "")
+        counts = Counter(fine=len(rows.last) - len(failed), refused=len(failed))
+        self._report(rows, counts, failed)
+        raise typer.Exit(Code.FAILED if failed else Code.DONE)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def send(self, *, follow: bool, delete_after: bool) -> NoReturn:
+        """Send what was not sent yet, follow it, report, and end the command."""
+        from passferry.entrypoints import import_journal as journals
+
+        rows = self._surveyed()
+        if self.found.st_mtime > time.time() + 300:
+            fail(f"the time of {self.path} lies in the future", "`touch` it, or set the clock", Code.USAGE)
+        name = journals.identity(self.found)
+        whose = f"{name} {self.gateway.url} {self.gateway.org or ''}".strip()
+        problem = ""
+        try:
+            with journals.open_journal(self.path, whose) as journal:
+                self._send_rows(rows, journal, f"import-{name}")
+                if follow:
+                    self._follow(journal)
+                self._finish(rows, journal, follow=follow, delete_after=delete_after)
+        except journals.Busy:
+            problem = "another import of this file runs"
+        except OSError as error:
+            problem = f"cannot write {self.path}{journals.ENDING}: {error.strerror}"
+        fail(problem, "it says beside the file how far the import came", Code.USAGE)
+
+    def _send_rows(self, rows: "Survey", journal: "Journal", name: str) -> None:
+        from passferry.entrypoints.cli_import_run import send, wanted
+
+        done = sum(journal.answered(number) for number in rows.last.values())
+        self._say_pace(len(rows.last) - len(journal.ended) - len(journal.refused))
+        if done:
+            print(f"{done} of {len(rows.last)} rows were answered before: going on", file=sys.stderr)
+        changed_at = timestamp(self.found.st_mtime) or ""
+        with _bar(len(rows.last), "accepted") as step:
+            step(done, "")
+            for row in wanted(self.stream, rows):
+                if not journal.answered(row.number):
+                    send(self.gateway, row, changed_at, f"{name}-{row.number}", journal)
+                    step(1, "")
+        self._unmoved()
+
+    def _follow(self, journal: "Journal") -> None:
+        from passferry.entrypoints.cli_import_run import follow
+
+        with _bar(len(journal.changes), "delivered") as step:
+            before = 0
+
+            def seen(ended: int, why: str) -> None:
+                nonlocal before
+                step(ended - before, why)
+                before = ended
+
+            follow(self.gateway, journal, seen)
+
+    def _finish(self, rows: "Survey", journal: "Journal", *, follow: bool, delete_after: bool) -> NoReturn:
+        failed = [
+            {"row": number, "status": "refused", "code": code} for number, code in journal.refused.items()
+        ] + [
+            {"row": number, "status": state, "code": code, "changeId": journal.changes[number]}
+            for number, (state, code) in journal.ended.items()
+            if state != "applied"
+        ]
+        failed.sort(key=lambda one: int(str(one["row"])))
+        counts = Counter(state for state, _ in journal.ended.values())
+        counts["refused"] += len(journal.refused)
+        counts["pending"] += len(journal.changes) - len(journal.ended)
+        self._report(rows, counts, failed)
+        if not failed and (not follow or not counts["pending"]):
+            journal.remove()
+            if delete_after:
+                self.path.unlink()
+        elif delete_after:
+            print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
+        raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
+
+    # --- saying ------------------------------------------------------------------------------
+
+    def _say_pace(self, changes: int) -> None:
+        from passferry.entrypoints.cli_import_run import pace
+
+        told = pace(self.gateway)
+        if told is None or changes <= 0:
+            return
+        fast, slow = (_duration(seconds) for seconds in told.seconds(changes))
+        behind = f", {told.waiting} changes wait already" if told.waiting else ""
+        print(
+            f"{changes} changes at {told.a_minute:g} requests a minute take {fast} to {slow}{behind}; "
+            "people go first",
+            file=sys.stderr,
+        )
+
+    def _report(self, rows: "Survey", counts: "Counter[str]", failed: list[dict[str, Any]]) -> None:
+        shown = {state: count for state, count in sorted(counts.items()) if count}
+        if self.as_json:
+            print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, "failed": failed})
+            return
+        parts = [f"{count} {state}" for state, count in shown.items()]
+        if rows.repeated:
+            parts.append(f"{rows.repeated} of users who have a later row")
+        print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")
+        for one in failed:
+            print(f"row {one['row']}: {one['status']} {one['code']}")
+
+
+def _say_mistakes(path: Path, mistakes: "list[Mistake]") -> NoReturn:
+    """Nothing is sent of a file that cannot be read whole: what is meant by its rows would be a guess."""
+    lines = [f"\n  - row {mistake.number}: {mistake.code}" for mistake in mistakes[:MOST_SHOWN]]
+    more = f"\n  and {len(mistakes) - MOST_SHOWN} more" if len(mistakes) > MOST_SHOWN else ""
+    hint = "mend the rows: UTF-8, commas, quotes around what holds commas, quotes or line breaks"
+    if mistakes[0].code == "header.unknown":
+        hint = "the first row names the columns: userName or userId, password, and perhaps changedAt"
+    fail(f"nothing was sent of {path}:{''.join(lines)}{more}", hint, Code.FAILED)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def _bar(total: int, what: str) -> Iterator[Any]:
+    """A function that is told how many more are done, and what holds up the rest; drawn at a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[why]}"),
+    )
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, speed_estimate_period=120
+    ) as bar:
+        task = bar.add_task(what, total=total, why="")
+        yield lambda more, why: bar.update(task, advance=more, why=why)
