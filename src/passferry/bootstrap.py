@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from passferry.accept import Accept, Intake
+from passferry.adapters.bearer import Bearer
 from passferry.adapters.genesys import GenesysTarget
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.http_client import http_client
 from passferry.adapters.oauth import Tokens
-from passferry.adapters.scim_target import ScimTarget
+from passferry.adapters.relay import Relay, genesys, plain
+from passferry.adapters.scim_target import FixedToken, ScimTarget
 from passferry.attempt import Tools
 from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
@@ -25,7 +27,8 @@ from passferry.gate import PacedGate
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Meter, StoreFull, StoreLost, Target
+from passferry.ports import Clock, Meter, Provider, StoreFull, StoreLost, Target
+from passferry.relay_gate import ELSEWHERE, RelayGate
 from passferry.retention import prune
 from passferry.state import NotReachable, StateError, Stores
 
@@ -50,6 +53,7 @@ class Gateway:
     clock: Clock
     hasher: Argon2Hasher | None
     meter: "PrometheusMeter"
+    providers: "Providers"
     fatal: Callable[[str], None]
     wire: "Wire | None" = None
 
@@ -176,7 +180,8 @@ def assemble(
     accept = Accept(stores.accept, stores.lookup, stores.sealer, clock, notices, intakes, fatal, meter)
     accept.ask_before_waiting(leases.held_up)
     wire = _wire(settings, stores, notices, leases)
-    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, fatal, wire)
+    providers = Providers(lambda name: _provider(settings.orgs[name], leases, clock, transport, meter))
+    return Gateway(settings, stores, accept, leases, notices, clock, hasher, meter, providers, fatal, wire)
 
 
 def _wire(settings: Settings, stores: Stores, notices: Notices, leases: Leases) -> "Wire | None":
@@ -201,19 +206,75 @@ def _target(
     if org.target == "scim":
         assert org.base_url is not None and org.token is not None  # noqa: S101, PT018  # configuration saw to it
         return ScimTarget(org.base_url, org.token, org.write, client, gate, org.request_timeout, clock)
-    assert org.api_url is not None and org.login_url is not None  # noqa: S101, PT018
+    assert org.api_url is not None  # noqa: S101
+    tokens = _tokens(org, client, clock, meter, lambda status, headers: gate.seen(headers))
+    return GenesysTarget(org.api_url, org.write, tokens, client, gate, org.request_timeout, clock)
+
+
+def _tokens(
+    org: OrgSettings,
+    client: httpx2.AsyncClient,
+    clock: Clock,
+    meter: Meter,
+    on_answer: Callable[[int, Mapping[str, str]], None] = lambda status, headers: None,
+) -> Tokens:
+    assert org.login_url is not None  # noqa: S101  # configuration saw to it
     assert org.client_id is not None and org.client_secret is not None  # noqa: S101, PT018
-    tokens = Tokens(
+    return Tokens(
         client,
         org.login_url,
         org.client_id,
         org.client_secret,
         clock,
-        lambda status, headers: gate.seen(headers),
+        on_answer,
         limit=org.request_timeout,
         on_failure=lambda kind: meter.token_failed(org.name, kind),
     )
-    return GenesysTarget(org.api_url, org.write, tokens, client, gate, org.request_timeout, clock)
+
+
+def _provider(
+    org: OrgSettings,
+    leases: Leases,
+    clock: Clock,
+    transport: httpx2.AsyncBaseTransport | None,
+    meter: Meter,
+) -> Provider:
+    """The org's target for inbound SCIM: at delivery's own gate while we deliver, else at a slow one."""
+    client, limit = http_client(transport), org.request_timeout
+    slow = PacedGate(Pacer(max(1, int(org.rate * ELSEWHERE)), clock.monotonic()), clock, limit)
+
+    def owner() -> PacedGate | None:
+        delivery = leases.deliveries.get(org.name)
+        return None if delivery is None else delivery.gate
+
+    gate = RelayGate(owner, slow, clock)
+    if org.target == "scim":
+        assert org.base_url is not None and org.token is not None  # noqa: S101, PT018  # configuration saw to it
+        token = FixedToken(org.token)
+        bearer = Bearer(client, token, gate, limit, "application/scim+json", clock)
+        return Relay(bearer, plain(org.base_url), clock)
+    assert org.api_url is not None  # noqa: S101
+    tokens = _tokens(org, client, clock, meter)
+    return Relay(Bearer(client, tokens, gate, limit, "application/json", clock), genesys(org.api_url), clock)
+
+
+class Providers:
+    """The targets of orgs as inbound SCIM sees them, each made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Provider]) -> None:
+        self._make = make
+        self._made: dict[str, Provider] = {}
+
+    def __call__(self, org: str) -> Provider:
+        """The one of ``org``."""
+        if org not in self._made:
+            self._made[org] = self._make(org)
+        return self._made[org]
+
+    async def close(self) -> None:
+        """Give up their connections."""
+        for provider in self._made.values():
+            await provider.close()
 
 
 @asynccontextmanager
@@ -235,6 +296,7 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
         await gateway.accept.close()
         stop.set()
         await asyncio.wait([delivering])
+        await gateway.providers.close()
         if talking is not None:
             talking.cancel()
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from passferry.domain.accepting import Judge, NewChange, Verdict
+from passferry.domain.answers import Answer
 from passferry.domain.audit import Head, Link
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.domain.scim import User
+from passferry.domain.scim_query import Query
 
 
 class Clock(Protocol):
@@ -184,6 +186,42 @@ class Target(Protocol):
 
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
+
+    async def close(self) -> None:
+        """Give up connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part of a list of resources: how many there are, and the text of each one in this part."""
+
+    total: int
+    items: Sequence[str]
+
+
+class Provider(Protocol):
+    """An org's SCIM service provider, for clients that speak SCIM to it through us.
+
+    ``kind`` is ``Users``, ``Groups``, ``Schemas`` or ``ResourceTypes``. Requests are paced beside delivery's;
+    what was read is kept for some seconds. An ``Outcome`` says why there is no answer; an answer may be an
+    error of the target's.
+    """
+
+    async def one(
+        self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
+    ) -> Answer | Outcome:
+        """A resource as it is now, or with ``fresh`` False as it was some seconds ago."""
+
+    async def search(self, kind: str, query: Query) -> Found | Answer | Outcome:
+        """The resources that ``query`` asks for; an answer is an error."""
+
+    async def send(
+        self, method: str, kind: str, resource_id: str | None, body: str | None, version: str | None = None
+    ) -> Answer | Outcome:
+        """Ask for a change, once; only if the resource still is at ``version``, where that is given."""
+
+    def forget(self) -> None:
+        """Keep nothing of what was read."""
 
     async def close(self) -> None:
         """Give up connections."""

@@ -304,7 +304,7 @@ def test_an_operator_can_end_a_wait() -> None:
 
 
 @settings(max_examples=10)
-@given(seeds, st.integers(100, 600), st.floats(0.1, 0.6))
+@given(seeds, st.integers(200, 600), st.floats(0.1, 0.6))
 def test_others_who_spend_of_the_same_limit_cost_us_no_429_and_keep_their_share(
     seed: int, allowed: int, part: float
 ) -> None:

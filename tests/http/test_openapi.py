@@ -14,7 +14,16 @@ import pytest
 from http_fakes import GOOD, USER, World, change
 from passferry.accept import NotAccepted
 from passferry.domain.change import Evidence, Failure, State
-from passferry.entrypoints import http, http_answers, http_front, http_guard, http_parse, openapi
+from passferry.entrypoints import (
+    http,
+    http_answers,
+    http_callers,
+    http_front,
+    http_guard,
+    http_parse,
+    openapi,
+    scim,
+)
 from passferry.ports import StoreBusy, StoreFull
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.text())
@@ -88,6 +97,7 @@ def test_the_check_of_schemas_can_fail() -> None:
 def test_routes_and_document_name_the_same_paths_and_methods() -> None:
     """Nothing is served that the document does not have, nor the other way round."""
     routed = set(re.findall(r'\broute\("([A-Z]+)", "([^"]+)"', Path(http.__file__).read_text()))
+    routed |= {(method, prefix + path) for prefix in scim.PREFIXES for method, path in scim.OPERATIONS}
     written = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
     assert len(routed) > 12
     assert written == routed
@@ -96,7 +106,8 @@ def test_routes_and_document_name_the_same_paths_and_methods() -> None:
 def test_every_code_of_the_routes_is_in_the_document_and_no_other() -> None:
     """The codes of all operations together are those that the code can answer with."""
     sources = [
-        Path(module.__file__ or "").read_text() for module in (http, http_front, http_guard, http_parse)
+        Path(module.__file__ or "").read_text()
+        for module in (http, http_callers, http_front, http_guard, http_parse)
     ]
     raised = {code for text in sources for code in re.findall(r'Problem\(\s*\d+,\s*"([a-z.]+)"', text)}
     raised |= {"json.invalid", "member.repeated", "superseded", "not.ready", *http_answers.NOT_ACCEPTED}
@@ -108,7 +119,7 @@ def test_every_code_of_the_routes_is_in_the_document_and_no_other() -> None:
 def test_every_code_has_the_status_that_it_is_answered_with() -> None:
     """As the code raises it, so the document has it."""
     statuses: dict[str, set[int]] = {code: {status} for code, status in http_answers.NOT_ACCEPTED.items()}
-    for module in (http, http_front, http_guard, http_parse):
+    for module in (http, http_callers, http_front, http_guard, http_parse):
         for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
                 number, name = node.args[:2]

@@ -142,15 +142,29 @@ def test_no_password_is_anywhere_but_sealed_and_at_the_target(tmp_path: Path) ->
         "PASSFERRY_ORGS_ECHO_CLIENT_ID": "echo",
         "PASSFERRY_ORGS_ECHO_CLIENT_SECRET": ECHO_SECRET,
     }
-    with StandIn(settings, users=40, secret=CLIENT_SECRET) as target, RawTarget() as hostile:
+    with (
+        StandIn(settings, users=40, secret=CLIENT_SECRET) as target,
+        RawTarget() as hostile,
+        RawTarget() as mirrored,
+    ):
+        mirror = {
+            "API_URL": mirrored.url,
+            "LOGIN_URL": mirrored.url,
+            "CLIENT_ID": "mirror",
+            "CLIENT_SECRET": ECHO_SECRET,
+            "SCIM": "proxy",
+        }
+        more |= {f"PASSFERRY_ORGS_MIRROR_{name}": value for name, value in mirror.items()}
         more |= {"PASSFERRY_ORGS_ECHO_API_URL": hostile.url, "PASSFERRY_ORGS_ECHO_LOGIN_URL": hostile.url}
         with home(tmp_path / "gateway", target.settings(), **more) as place:
             key, operator = place.key("tester"), place.key("operator", "--role", "operator")
             scene = Scene(place, target, hostile, key, operator, Trail(), place.serve())
             good_and_refused(scene)
             odd_requests(scene)
+            by_scim(scene)
             assert scene.leaks() == []
             at_a_hostile_target(scene)
+            scim_at_a_hostile_target(scene, mirrored)
             commands(scene)
             assert scene.leaks() == []
             hooks(scene)
@@ -226,6 +240,67 @@ def at_a_hostile_target(scene: Scene) -> None:
     scene.hostile.reads[reader] = lambda asked: hostile_answer(400, asked)
     body = {"userId": reader, "password": CANARY}
     trail.answer("hostile read", call("POST", url, key=scene.key, body=body, headers={"Prefer": "wait=1"}))
+
+
+def by_scim(scene: Scene) -> None:
+    """Inbound SCIM: every spelling, refused, misplaced, malformed."""
+    url, trail = f"{scene.gateway.url}/scim/v2/Users", scene.trail
+    user, name = scene.user(33)
+
+    def ask(what: str, method: str, place: str, body: Any, **headers: str) -> int:
+        answer = call(method, place, key=scene.key, body=body, headers=headers)
+        return trail.answer(f"scim {what}", answer).status
+
+    whole = {"userName": name, "password": CANARY}
+    urn = "urn:ietf:params:scim:schemas:core:2.0:User:password"
+    good = [
+        {"op": "Add", "path": "password", "value": CANARY},
+        {"op": "replace", "value": {"password": CANARY}},
+        {"op": "replace", "path": urn, "value": CANARY},
+    ]
+    assert ask("put", "PUT", f"{url}/{user}", whole) == 200
+    for number, operation in enumerate(good):
+        assert ask(f"patch {number}", "PATCH", f"{url}/{user}", {"Operations": [operation]}) == 200
+    assert ask("policy", "PUT", f"{url}/{user}", whole | {"password": REFUSED}) == 400
+    bad: list[Any] = [
+        {"op": "move", "path": CANARY, "value": CANARY},
+        {"op": "add", "path": f'emails[password eq "{CANARY}"]', "value": CANARY},
+        {"op": "add", "value": {"emails": [{"password": CANARY}], CANARY: CANARY}},
+        {"op": "add", "path": "password", "value": [CANARY]},
+        CANARY,
+    ]
+    for number, one in enumerate(bad):
+        assert ask(f"bad {number}", "PATCH", f"{url}/{user}", {"Operations": [one]}) == 400
+    assert ask("post", "POST", url, {"userName": "new@example.com", "password": CANARY}) == 501
+    assert ask("taken", "POST", url, whole) == 409
+    assert ask("no json", "PUT", f"{url}/{user}", CANARY.encode()) == 400
+    assert ask("as id", "PUT", f"{url}/{quote(CANARY, safe='')}", whole) == 404
+    basic = base64.b64encode(f"okta:{CANARY}".encode()).decode()
+    assert ask("as key", "PUT", f"{url}/{user}", whole, Authorization=f"Basic {basic}") == 401
+    condition = quote(f'password eq "{CANARY}"')
+    assert ask("filter", "GET", f"{url}?filter={condition}", None) == 400
+
+
+def scim_at_a_hostile_target(scene: Scene, target: RawTarget) -> None:
+    """What is passed on has no password, and an answer that repeats it is not repeated."""
+    there = f"{scene.gateway.url}/orgs/mirror/scim/v2/Users"
+    whole = {"userName": scene.user(33)[1], "password": CANARY}
+    for status in (200, 400, 409, 500):
+        other = str(uuid.uuid4())
+        target.reads[other] = target.writes[other] = partial(repeated, status)
+        for method in ("PUT", "GET"):
+            body = whole if method == "PUT" else None
+            answer = call(method, f"{there}/{other}", key=scene.key, body=body)
+            scene.trail.answer(f"scim {method} {status}", answer)
+        sent = next(one for one in target.asked if one.user == other and one.method == "PUT")
+        assert CANARY not in json.dumps(json.loads(sent.body), ensure_ascii=False)
+
+
+def repeated(status: int, asked: Asked) -> bytes:
+    """An answer that repeats the whole request in a user, or in an error."""
+    said = asked.head.decode("latin-1") + asked.body.decode("latin-1")
+    body = {"id": asked.user, "userName": said, "detail": said, "message": said, "code": said}
+    return reply(status, json.dumps(body).encode(), 'ETag: "7"')
 
 
 def commands(scene: Scene) -> None:

@@ -70,16 +70,36 @@ class Bearer:
 
     async def ask(self, url: str, priority: int = READ) -> Answer | Outcome:
         """The answer to a GET of ``url``, whatever its status but 401."""
+        return await self._ask("GET", url, priority)
+
+    async def send(
+        self, method: str, url: str, body: str | None, if_match: str | None = None, priority: int = READ
+    ) -> Answer | Outcome:
+        """The answer to a request that holds no password, whatever its status but 401.
+
+        It is sent once more after a 401, which says that nothing was done, and in no other case.
+        """
+        headers = {} if body is None else {"Content-Type": self._media_type}
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        return await self._ask(method, url, priority, headers, None if body is None else body.encode())
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        priority: int,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> Answer | Outcome:
         refused: str | None = None
         while True:
             token = await self._paced_token(refused, priority)
             if isinstance(token, Outcome):
                 return token
-            answer = await self._send("GET", url, token)
+            answer = await self._send(method, url, token, headers, content)
             if isinstance(answer, Lost):
-                return Outcome(
-                    Kind.UNAVAILABLE, "target.unavailable" if answer.sent else "target.unreachable"
-                )
+                return _without_answer(answer, write=method != "GET")
             if answer.status != 401:
                 return answer
             outcome = classify_read(answer, self._now())
@@ -111,9 +131,7 @@ class Bearer:
             headers["If-Match"] = if_match
         answer = await self._send(method, url, token, headers, body.encode())
         if isinstance(answer, Lost):
-            if answer.sent:
-                return Outcome(Kind.UNKNOWN, "no.answer")
-            return Outcome(Kind.UNAVAILABLE, "target.unreachable")
+            return _without_answer(answer, write=True)
         outcome = classify_write(answer, password, self._now(), user_id)
         if outcome.kind is Kind.UNAUTHORIZED:
             self._tokens.drop(token)
@@ -165,3 +183,9 @@ class Bearer:
     def _accept(self) -> str:
         other = "application/json;q=0.9"
         return self._media_type if self._media_type == "application/json" else f"{self._media_type}, {other}"
+
+
+def _without_answer(lost: Lost, *, write: bool) -> Outcome:
+    if not lost.sent:
+        return Outcome(Kind.UNAVAILABLE, "target.unreachable")
+    return Outcome(Kind.UNKNOWN, "no.answer") if write else Outcome(Kind.UNAVAILABLE, "target.unavailable")

@@ -62,6 +62,7 @@ ORG = (
     Key("time_to_live", values.duration(60, 30 * _DAY)),
     Key("request_timeout", values.duration(0.1, 120)),
     Key("dry_run", values.switch),
+    Key("scim", values.choice("passwords", "proxy")),
     *(_policy_key(part.name) for part in fields(Rules)),
 )
 

@@ -45,7 +45,7 @@ class OrgSettings:
     or ``scim``, a plain RFC 7644 service provider (then ``base_url`` and ``token`` are). ``write`` is
     ``scim-put``, ``scim-patch`` or ``native``. ``rate`` is requests a minute to start from; ``time_to_live``
     and ``request_timeout`` are seconds. Addresses have no trailing slash. With ``dry_run`` everything is done
-    but the writes.
+    but the writes. ``scim`` is what inbound SCIM does: ``passwords``, or ``proxy`` for everything else.
     """
 
     name: str
@@ -61,6 +61,7 @@ class OrgSettings:
     time_to_live: float = 72 * 3600.0
     request_timeout: float = 10.0
     dry_run: bool = False
+    scim: str = "passwords"
     policy: Rules = field(default_factory=Rules)
 
     @property

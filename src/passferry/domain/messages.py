@@ -41,6 +41,7 @@ MESSAGES: dict[str, str] = {
     "target.unreachable": "The target could not be reached.",
     "target.unavailable": "The target failed or is overloaded.",
     "target.answer.unusable": "The target gave an answer that cannot be understood.",
+    "target.busy": "The target's limit leaves no room for this request now.",
     "target.redirect": "The target answered with a redirect, which is never followed.",
     "version.conflict": "The user was changed by somebody else at the same moment.",
     "no.answer": "The request was sent and no answer came; its outcome is found out before the next try.",

@@ -1,11 +1,10 @@
 """The gateway's HTTP routes (docs/http-api.md): prove who calls, parse, hand over, answer."""
 
-import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,45 +14,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, Taken, no_room, store_lost
+from passferry.accept import NotAccepted, Request, no_room, store_lost
 from passferry.domain.audit import safe_id
-from passferry.domain.change import RETRYABLE, Change, State, as_seen
+from passferry.domain.change import RETRYABLE, Change, as_seen
 from passferry.domain.policy import Rules, check
 from passferry.entrypoints import http_answers as answers
+from passferry.entrypoints import http_callers, openapi, scim
 from passferry.entrypoints import http_parse as parse
-from passferry.entrypoints import openapi
 from passferry.entrypoints.change_view import hand_over_key, view
 from passferry.entrypoints.http_answers import Answer
+from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
+from passferry.entrypoints.scim_call import ScimParts
 from passferry.ports import (
     Caller,
     Clock,
     HandOver,
     LookupStore,
     NotNow,
+    Provider,
     SealBroken,
     StoreFull,
     StoreLost,
     UnknownKey,
 )
 
-_WAITING = (State.PENDING, State.DELIVERING)
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 Handle = Callable[[Exchange], Awaitable[Answer]]
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
-
-
-class Accepting(Protocol):
-    """The use case accept, as ``passferry.accept.Accept`` has it."""
-
-    async def accept(self, caller: Caller, request: Request) -> Taken:
-        """Take a change, or raise ``NotAccepted``."""
-
-    async def wait(self, change_id: str, seconds: float) -> Change:
-        """The change as it is after at most ``seconds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +68,8 @@ class HttpParts:
     body_seconds: float = 10.0  # for a request body to arrive
     front: Front = field(default_factory=Front)
     door: Door = field(default_factory=Door)
+    providers: Callable[[str], Provider] | None = None  # of an org; None: there is no inbound SCIM
+    proxies: Collection[str] = ()  # orgs in the mode `proxy` of inbound SCIM
 
 
 def app(parts: HttpParts) -> Starlette:
@@ -105,6 +97,7 @@ def app(parts: HttpParts) -> Starlette:
         route("GET", "/openapi.json", gateway.openapi),
         route("GET", "/healthz", gateway.health),
         route("GET", "/readyz", gateway.readiness),
+        *(scim.routes(_scim(parts, parts.providers)) if parts.providers is not None else ()),
     ]
     guard = Middleware(
         Guard,
@@ -118,6 +111,23 @@ def app(parts: HttpParts) -> Starlette:
     )
     made.router.redirect_slashes = False  # a redirected POST would carry a password once more
     return made
+
+
+def _scim(parts: HttpParts, providers: Callable[[str], Provider]) -> ScimParts:
+    return ScimParts(
+        accept=parts.accept,
+        access=parts.access,
+        orgs=parts.orgs,
+        providers=providers,
+        proxies=parts.proxies,
+        paused=parts.paused,
+        rules=parts.rules,
+        uuid_ids=parts.uuid_ids,
+        clock=parts.clock,
+        fatal=parts.fatal,
+        max_wait=parts.max_wait,
+        body_seconds=parts.body_seconds,
+    )
 
 
 class _Endpoint:
@@ -210,11 +220,7 @@ class _Gateway:
             changed_at=asked.changed_at,
             idempotency_key=key,
         )
-        change = (await self._parts.accept.accept(caller, request)).change
-        exchange.change_id = change.id
-        if change.state in _WAITING and preference.wait > 0:
-            with contextlib.suppress(StoreFull):  # it is committed; only the look at it failed
-                change = await self._parts.accept.wait(change.id, preference.wait)
+        change = await http_callers.taken(exchange, caller, request, self._parts.accept, preference.wait)
         answer = answers.of_change(change)
         applied = preference.applied(answer.status)
         if applied:
@@ -248,7 +254,7 @@ class _Gateway:
         caller = await self._caller(exchange, "operator")
         asked = parse.listing(exchange.scope["query_string"])
         if asked.org is not None:
-            self._allow(caller, asked.org)
+            http_callers.allow(caller, asked.org, self._parts.orgs)
         orgs: Sequence[str | None] = [asked.org] if asked.org is not None else (caller.orgs or [None])
         pages = [
             await self._parts.lookup.changes(
@@ -348,34 +354,14 @@ class _Gateway:
 
     async def _caller(self, exchange: Exchange, *roles: str) -> Caller:
         key = parse.bearer(exchange.header(b"authorization"))
-        if key is None:
-            raise Problem(401, "access.key.missing", "an access key is needed", (_CHALLENGE,))
-        caller = await self._parts.access(key)
-        if caller is None:
-            challenge = (_CHALLENGE[0], _CHALLENGE[1] + b', error="invalid_token"')
-            raise Problem(
-                401, "access.key.refused", "the access key is not known or was revoked", (challenge,)
-            )
-        exchange.caller = caller
-        if caller.role not in roles:
-            raise Problem(403, "role.forbidden", "this key's role does not allow it")
-        return caller
+        return await http_callers.caller(exchange, key, self._parts.access, roles)
 
     def _org(self, exchange: Exchange, caller: Caller, sealed: str | None = None) -> str:
-        """The org in path or letter; without one `default`, else the only one that the key may use."""
+        """``sealed``: the org that a letter names. See ``http_callers.org``."""
         named: str | None = exchange.scope["path_params"].get("org", sealed)
         if sealed not in (None, named):
             raise Problem(400, "sealed.broken", "it was sealed for another org")
-        if named is None:
-            usable = [org for org in self._parts.orgs if not caller.orgs or org in caller.orgs]
-            named = usable[0] if len(usable) == 1 else "default"
-        self._allow(caller, named)
-        return named
-
-    def _allow(self, caller: Caller, org: str) -> None:
-        if org not in self._parts.orgs or (caller.orgs and org not in caller.orgs):
-            # The same words for both: nobody learns which orgs there are.
-            raise Problem(403, "org.forbidden", "this key may not use that org, or there is no such org")
+        return http_callers.org(caller, named, self._parts.orgs)
 
     async def _json_body(self, exchange: Exchange) -> bytes:
         encoded = exchange.header(b"content-encoding")

@@ -105,13 +105,15 @@ def _error(
 
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
-    """Send ``answer``; to HEAD its header alone."""
+    """Send ``answer``; to HEAD its header alone. 204 and 304 have no body (RFC 9110 section 6.4.1)."""
     body = answer.body if isinstance(answer.body, bytes) else _ENCODE(answer.body).encode()
-    headers = [
-        (b"content-type", answer.media),
-        *_FIXED,
-        (b"content-length", str(len(body)).encode()),
-        *answer.headers,
-    ]
+    headers = [*_FIXED, *answer.headers]
+    if answer.status not in (204, 304):
+        headers = [
+            (b"content-type", answer.media),
+            *_FIXED,
+            (b"content-length", str(len(body)).encode()),
+            *answer.headers,
+        ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

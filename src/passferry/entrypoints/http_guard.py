@@ -20,7 +20,7 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.ports import Caller
 
 MOST_BYTES = 16 * 1024
-"""Of a request body; reading stops there."""
+"""Of a request body, unless a route takes more; reading stops there."""
 
 CLOSE = (b"connection", b"close")
 _QUIET = frozenset({"/healthz", "/metrics", "/readyz"})
@@ -50,25 +50,25 @@ class Exchange:
         """All values of a header, ``name`` in lower case."""
         return self._headers.get(name, [])
 
-    async def body(self, seconds: float) -> bytes:
-        """The body, read within ``seconds``.
+    async def body(self, seconds: float, most: int = MOST_BYTES) -> bytes:
+        """The body, at most ``most`` bytes, read within ``seconds``.
 
         Raises ``Gone`` and ``Problem``: `body.too.large` (as soon as that is known), `body.too.slow`.
         """
         stated = self.header(b"content-length")
-        if stated and (not stated[0].isdigit() or int(stated[0][:20]) > MOST_BYTES):
-            raise _too_large()
+        if stated and (not stated[0].isdigit() or int(stated[0][:20]) > most):
+            raise _too_large(most)
         body: bytes | None = None
         try:
             async with asyncio.timeout(seconds):
-                body = await self._read()
+                body = await self._read(most)
         except TimeoutError:
             pass
         if body is None:
             raise Problem(408, "body.too.slow", "the body did not come in time", (CLOSE,))
         return body
 
-    async def _read(self) -> bytes:
+    async def _read(self, most: int) -> bytes:
         body = b""
         while True:
             message = await self._receive()
@@ -76,14 +76,14 @@ class Exchange:
                 raise Gone
             part: bytes = message.get("body", b"")
             body += part
-            if len(body) > MOST_BYTES:
-                raise _too_large()
+            if len(body) > most:
+                raise _too_large(most)
             if not message.get("more_body", False):
                 return body
 
 
-def _too_large() -> Problem:
-    return Problem(413, "body.too.large", f"the body is larger than {MOST_BYTES} bytes", (CLOSE,))
+def _too_large(most: int) -> Problem:
+    return Problem(413, "body.too.large", f"the body is larger than {most} bytes", (CLOSE,))
 
 
 class Guard:

@@ -80,6 +80,11 @@ class HttpServer:
             hand_over=hand_over,
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),
+            providers=gateway.providers,
+            # In a dry run nothing is written at the target, so nothing is passed on to it either.
+            proxies=frozenset(
+                name for name, org in gateway.settings.orgs.items() if org.scim == "proxy" and not org.dry_run
+            ),
             door=self._door,
         )
         config = uvicorn.Config(

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from passferry import __version__
 from passferry.domain.change import Evidence, State
+from passferry.entrypoints import openapi_scim
 from passferry.entrypoints.http_parse import LONGEST_REFERENCE
 
 Schema: TypeAlias = dict[str, Any]
@@ -306,11 +307,16 @@ def document() -> Schema:
             "description": "Receives users' new passwords and delivers them. docs/http-api.md says more.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": paths,
+        "paths": paths | openapi_scim.paths(),
         "components": {
-            "schemas": dict(SCHEMAS),
+            "schemas": {**SCHEMAS, **openapi_scim.SCHEMAS},
             "securitySchemes": {
-                "accessKey": {"type": "http", "scheme": "bearer", "description": "pf_<id>_<secret>"}
+                "accessKey": {"type": "http", "scheme": "bearer", "description": "pf_<id>_<secret>"},
+                "accessKeyAsPassword": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "inbound SCIM: the access key as the password",
+                },
             },
         },
     }

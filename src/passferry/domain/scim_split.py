@@ -1,0 +1,181 @@
+"""What a SCIM client sends, with the password taken out: a pure function of the body's text.
+
+Providers write the same thing in several ways. A password is found in all of them; where something that is
+called a password stands anywhere else, the request is refused, so that none is silently lost, and none can
+go on with the rest. What remains is the text that came, member by member: see ``domain.scim``.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from passferry.domain.password import Password
+from passferry.domain.scim import PATCH_OP, USER_SCHEMA, NotScim, elements, members, text_of, value_of
+
+_USER = USER_SCHEMA.casefold()
+_NAMES = frozenset({"password", f"{_USER}:password"})
+_NAMED_LIKE_ONE = re.compile(r"(?:^|[:.\[\s])passwords?(?:$|[\].:\[\s])")
+_OPS = ("add", "replace", "remove")
+
+_Members = list[tuple[str, str]]
+_Item = TypeVar("_Item")
+
+
+class BadScim(Exception):
+    """A refused request: ``scim_type`` (RFC 7644 table 9) and a public detail that repeats nothing of it."""
+
+    def __init__(self, scim_type: str, detail: str) -> None:
+        super().__init__(scim_type)
+        self.scim_type, self.detail = scim_type, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A body in two parts. ``rest`` is None where nothing but a password was asked for."""
+
+    password: Password | None
+    rest: str | None
+    user_name: str | None = None  # of a whole user
+
+    def __repr__(self) -> str:
+        return f"Split(password={self.password!r})"
+
+
+def split_user(text: str) -> Split:
+    """A whole user, as POST and PUT send it. A password that is null is none (RFC 7643 §2.5).
+
+    Raises ``BadScim``.
+    """
+    found, passwords = _parted(_members(text))
+    names = {name.casefold(): value for name, value in found}
+    rest = _object(found) if names.keys() - {"schemas", "id", "meta"} else None
+    return Split(_last(passwords), rest, text_of(value_of(names.get("username", "null"))))
+
+
+def split_patch(text: str) -> Split:
+    """A PatchOp (RFC 7644 §3.5.2): `op` in any letter case, with `path` or without, add as good as replace.
+
+    Of several passwords the last one counts, as it would when they were applied in turn. Raises ``BadScim``.
+    """
+    named = {name.casefold(): value for name, value in _members(text)}
+    kept: list[str] = []
+    passwords: list[Password] = []
+    for item in _reading(elements, named.get("operations", "[]"), "Operations is no list"):
+        rest, password = _operation(item)
+        kept += [rest] if rest is not None else []
+        passwords += [password] if password is not None else []
+    if not kept and not passwords:
+        raise BadScim("invalidSyntax", "there is no operation")
+    operations = ",".join(kept)
+    body = f'{{"schemas":[{json.dumps(PATCH_OP)}],"Operations":[{operations}]}}'
+    return Split(_last(passwords), body if kept else None)
+
+
+def _operation(text: str) -> tuple[str | None, Password | None]:
+    """What is left of one operation, and the password that it sets."""
+    found = _members(text)
+    named = {name.casefold(): value for name, value in found}
+    op = (text_of(value_of(named.get("op", "null"))) or "").casefold()
+    if op not in _OPS:
+        raise BadScim("invalidSyntax", "op must be add, replace or remove")
+    path = value_of(named.get("path", "null"))
+    if path is not None and text_of(path) is None:
+        raise BadScim("invalidPath", "path must be a string")
+    place = str(path or "").strip().casefold()
+    if place in _NAMES:
+        if op == "remove":
+            raise BadScim("mutability", "a password cannot be removed")
+        return None, _password(named.get("value", "null"))
+    if _NAMED_LIKE_ONE.search(place):
+        raise _misplaced()
+    if place in ("", _USER) and op != "remove":
+        return _pathless(op, named)
+    if _mentions_one(value_of(named.get("value", "null"))):
+        raise _misplaced()
+    return _object([("op", json.dumps(op)), *(each for each in found if each[0].casefold() != "op")]), None
+
+
+def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | None]:
+    value = named.get("value", "null")
+    if not isinstance(value_of(value), dict):
+        raise BadScim("invalidValue", "without a path, value must be an object")
+    found, passwords = _parted(_members(value))
+    password = _last(passwords)
+    if not found and password is not None:
+        return None, password
+    return _object([("op", json.dumps(op)), ("value", _object(found))]), password
+
+
+def _parted(found: _Members) -> tuple[_Members, list[Password]]:
+    """The members that are no password, and the passwords."""
+    kept: _Members = []
+    passwords: list[Password] = []
+    for name, text in found:
+        folded = name.casefold()
+        value = value_of(text)
+        if folded in _NAMES:
+            passwords += [_password(text)] if value is not None else []
+        elif folded == _USER and isinstance(value, dict):  # attributes below their schema's name
+            inner, more = _parted(_members(text))
+            passwords += more
+            kept += [(name, _object(inner))] if inner else []
+        elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value):
+            raise _misplaced()
+        else:
+            kept.append((name, text))
+    if len(passwords) > 1:
+        raise BadScim("invalidSyntax", "there is more than one password")
+    return kept, passwords
+
+
+def _password(text: str) -> Password:
+    value = text_of(value_of(text))
+    if value is None:
+        raise BadScim("invalidValue", "a password must be a string")
+    return Password(value)
+
+
+def _last(passwords: list[Password]) -> Password | None:
+    return passwords[-1] if passwords else None
+
+
+def _misplaced() -> BadScim:
+    return BadScim("invalidPath", "a password stands where SCIM has none: it is the user's `password`")
+
+
+def _mentions_one(value: Any) -> bool:
+    """Whether a member at any depth is named like a password. No recursion: the depth is the sender's."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        inner: Iterable[Any] = ()
+        if isinstance(one, dict):
+            if any(_NAMED_LIKE_ONE.search(name.casefold()) for name in one):
+                return True
+            inner = one.values()
+        elif isinstance(one, list):
+            inner = one
+        waiting += inner
+    return False
+
+
+def _members(text: str) -> _Members:
+    """The members of an object; names are case-insensitive (RFC 7643 §2.1), so none may come twice."""
+    found = _reading(members, text, "the body is not a JSON object")
+    if len({name.casefold() for name, _ in found}) != len(found):
+        raise BadScim("invalidSyntax", "a member occurs more than once")
+    return found
+
+
+def _reading(read: Callable[[str], list[_Item]], text: str, otherwise: str) -> list[_Item]:
+    try:
+        return read(text)
+    except NotScim:
+        pass
+    raise BadScim("invalidSyntax", otherwise)
+
+
+def _object(found: _Members) -> str:
+    return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in found) + "}"

@@ -1,0 +1,223 @@
+"""A password is taken out of whatever SCIM clients send.
+
+Invariant of the fuzzing: any text is split, or refused with ``BadScim``; what remains is the other members as
+they stood, and never holds a password.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passferry.domain.password import Password
+from passferry.domain.scim import PATCH_OP, USER_SCHEMA, members
+from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
+
+CANARY = 'Canary-"\\é\u2028-1'
+USER = {"schemas": [USER_SCHEMA], "userName": "jane@example.com", "active": True, "x": {"y": [1.10]}}
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def patch(*operations: Any) -> str:
+    """The text of a PatchOp."""
+    return json.dumps({"schemas": [PATCH_OP], "Operations": list(operations)})
+
+
+def holds(split: Split, password: str | None) -> bool:
+    """Whether ``split`` found this very password, and nothing of it is left."""
+    if password is None or split.password is None:
+        return split.password is None and password is None
+    return split.password.same_as(Password(password)) and not split.password.within(split.rest or "")
+
+
+def refusal(split: Any, text: str) -> str:
+    """The scimType with which ``text`` is refused; the refusal repeats nothing and hangs on nothing."""
+    with pytest.raises(BadScim) as caught:
+        split(text)
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+    assert not Password(CANARY).within(f"{caught.value!r} {caught.value.detail}")
+    return caught.value.scim_type
+
+
+URN = USER_SCHEMA
+SPELLINGS = [
+    {"op": "replace", "path": "password", "value": CANARY},
+    {"op": "replace", "value": {"password": CANARY}},
+    {"op": "Add", "path": "password", "value": CANARY},
+    {"op": "replace", "path": f"{URN}:password", "value": CANARY},
+    {"op": "REPLACE", "path": f"{URN.upper()}:Password", "value": CANARY},
+    {"OP": "aDd", "Path": " password ", "Value": CANARY},
+    {"op": "replace", "path": None, "value": {f"{URN}:password": CANARY}},
+    {"op": "add", "value": {URN: {"password": CANARY}}},
+    {"op": "replace", "path": URN, "value": {"PASSWORD": CANARY}},
+    {"op": "replace", "path": "", "value": {"password": CANARY}},
+]
+
+
+@pytest.mark.parametrize("operation", SPELLINGS, ids=lambda one: json.dumps(one)[:60])
+def test_every_spelling_of_a_password_is_found_and_nothing_is_left_to_pass_on(operation: Any) -> None:
+    """With and without a path, by its URN, in any letter case of op, add as good as replace."""
+    split = split_patch(patch(operation))
+    assert holds(split, CANARY)
+    assert split.rest is None
+
+
+def test_other_operations_are_left_as_they_stand() -> None:
+    """Beside a password each goes on with its own text; only op is written in lower case."""
+    text = (
+        '{"Operations":[{"op":"Replace","path":"title","value": "\\u0042oss" },'
+        '{"op":"add","path":"x","value":1.50},'
+        f'{{"op":"replace","value":{{"active":false,"password":{json.dumps(CANARY)},"n":1E2}}}}]}}'
+    )
+    split = split_patch(text)
+    assert holds(split, CANARY)
+    assert split.rest == (
+        '{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":['
+        '{"op":"replace","path":"title","value":"\\u0042oss"},{"op":"add","path":"x","value":1.50},'
+        '{"op":"replace","value":{"active":false,"n":1E2}}]}'
+    )
+
+
+def test_of_several_passwords_in_one_patch_the_last_one_counts() -> None:
+    """As if the operations were applied in turn."""
+    split = split_patch(patch({"op": "add", "path": "password", "value": "first"}, SPELLINGS[0]))
+    assert holds(split, CANARY)
+
+
+@pytest.mark.parametrize(
+    ("text", "scim_type"),
+    [
+        (patch({"op": "remove", "path": "password"}), "mutability"),
+        (patch({"op": "replace", "path": "password", "value": [CANARY]}), "invalidValue"),
+        (patch({"op": "replace", "path": "password"}), "invalidValue"),
+        (patch({"op": "replace", "path": "password", "value": 12345678}), "invalidValue"),
+        (patch({"op": "replace", "value": CANARY}), "invalidValue"),
+        (patch({"op": "move", "path": "password", "value": CANARY}), "invalidSyntax"),
+        (patch({"op": 1, "path": "password", "value": CANARY}), "invalidSyntax"),
+        (patch({"path": "password", "value": CANARY}), "invalidSyntax"),
+        (patch({"op": "replace", "path": ["password"], "value": CANARY}), "invalidPath"),
+        (patch({"op": "replace", "path": "password.value", "value": CANARY}), "invalidPath"),
+        (patch({"op": "replace", "path": f'emails[password eq "{CANARY}"]', "value": 1}), "invalidPath"),
+        (patch({"op": "replace", "path": "urn:other:User:password", "value": CANARY}), "invalidPath"),
+        (patch({"op": "add", "path": "passwords", "value": [{"value": CANARY}]}), "invalidPath"),
+        (patch({"op": "add", "path": "emails", "value": [{"Password": CANARY}]}), "invalidPath"),
+        (patch({"op": "add", "value": {"x": {"password": CANARY}}}), "invalidPath"),
+        (patch({"op": "add", "value": {"password": CANARY, "Password": CANARY}}), "invalidSyntax"),
+        (patch({"op": "add", "value": {"password": CANARY, f"{URN}:password": "b"}}), "invalidSyntax"),
+        (patch(CANARY), "invalidSyntax"),
+        (patch(), "invalidSyntax"),
+        (json.dumps({"Operations": {"op": CANARY}}), "invalidSyntax"),
+        (json.dumps([CANARY]), "invalidSyntax"),
+        (f'{{"Operations": [{{"op": "add", "value": {json.dumps(CANARY)}', "invalidSyntax"),
+    ],
+)
+def test_a_patch_that_cannot_be_understood_is_refused_whole(text: str, scim_type: str) -> None:
+    """Rather than lose a password, or pass on one that stands where none belongs."""
+    assert refusal(split_patch, text) == scim_type
+
+
+@pytest.mark.parametrize("name", ["password", "Password", f"{URN}:password"])
+def test_a_whole_user_is_left_without_its_password(name: str) -> None:
+    """Every other member stays as it stands, and the user's name is known."""
+    split = split_user(json.dumps(USER | {name: CANARY}))
+    assert holds(split, CANARY)
+    assert split.user_name == "jane@example.com"
+    assert json.loads(split.rest or "") == USER
+
+
+@pytest.mark.parametrize("password", [{}, {"password": None}])
+def test_a_user_without_a_password_has_none_to_change(password: dict[str, Any]) -> None:
+    """Left out, or null, which is the same in SCIM."""
+    split = split_user(json.dumps(USER | password))
+    assert holds(split, None)
+    assert json.loads(split.rest or "") == USER
+
+
+def test_a_user_that_is_only_a_password_leaves_nothing_to_pass_on() -> None:
+    """What names a resource is no attribute to be replaced."""
+    split = split_user(json.dumps({"schemas": [URN], "id": "u", "meta": {}, "password": CANARY}))
+    assert holds(split, CANARY)
+    assert split.rest is None
+
+
+@pytest.mark.parametrize(
+    ("user", "scim_type"),
+    [
+        ({"password": {"value": CANARY}}, "invalidValue"),
+        ({"password": [CANARY]}, "invalidValue"),
+        ({"passwords": [{"value": CANARY}]}, "invalidPath"),
+        ({"urn:other:User": {"password": CANARY}}, "invalidPath"),
+        ({"urn:other:User:password": CANARY}, "invalidPath"),
+        ({"password": CANARY, "PASSWORD": "b"}, "invalidSyntax"),
+        ({"userName": "a", "username": "b"}, "invalidSyntax"),
+    ],
+)
+def test_a_user_with_a_password_elsewhere_is_refused(user: dict[str, Any], scim_type: str) -> None:
+    """At the wrong place, twice, or of the wrong kind."""
+    assert refusal(split_user, json.dumps(user)) == scim_type
+
+
+def test_a_split_shows_no_password() -> None:
+    """Neither the password nor the rest, which is somebody's profile."""
+    assert repr(split_user(json.dumps(USER | {"password": CANARY}))) == "Split(password=Password(***))"
+
+
+def test_depth_is_no_danger() -> None:
+    """A hundred thousand brackets are refused, not a crash."""
+    for deep in ('{"x":' + "[" * 100_000, '{"x":' + "[" * 900 + "]" * 900 + "}"):
+        try:
+            split_user(deep)
+        except BadScim:
+            continue
+
+
+@given(st.dictionaries(st.text().filter(lambda name: "pass" not in name.casefold()), JSON_VALUES, max_size=5))
+def test_every_other_member_goes_on_as_the_text_it_was(values: dict[str, Any]) -> None:
+    """Names and value texts of what remains are those that came, in their order."""
+    names = {name.casefold() for name in values}
+    kept = {name: value for name, value in values.items() if len(names) == len(values)}
+    kept.pop(USER_SCHEMA, None)
+    text = json.dumps({**kept, "x-always": 1, "password": "Pw-Canary-9"})
+    try:
+        split = split_user(text)
+    except BadScim:
+        return  # a member within is called like a password
+    assert members(split.rest or "{}") == [pair for pair in members(text) if pair[0] != "password"]
+    assert holds(split, "Pw-Canary-9")
+
+
+OPERATION = st.fixed_dictionaries(
+    {},
+    optional={
+        "op": st.sampled_from(["add", "Replace", "REMOVE", "x", 1, None]),
+        "path": st.sampled_from(["password", URN, f"{URN}:password", "title", "emails[x]", "", 7, None]),
+        "value": JSON_VALUES | st.fixed_dictionaries({"password": JSON_VALUES, "title": JSON_VALUES}),
+    },
+)
+
+
+@given(st.lists(OPERATION, max_size=4))
+def test_any_patch_is_split_or_refused(operations: list[Any]) -> None:
+    """And never is anything called a password left in the rest."""
+    try:
+        split = split_patch(patch(*operations))
+    except BadScim:
+        return
+    assert '"password"' not in (split.rest or "").casefold()
+
+
+@given(st.text() | st.text(alphabet='{}[]":,\\ pasword\u2028\ud800e1-.'))
+def test_any_text_is_split_or_refused(text: str) -> None:
+    """Whatever it is."""
+    for split in (split_user, split_patch):
+        try:
+            split(text)
+        except BadScim:
+            continue
