@@ -151,6 +151,24 @@ def test_a_push_behind_others_learns_its_own_verdict(fake: FakeGateway, tmp_path
     assert (answer.verdict, answer.message) == (Verdict.REFUSED, "Too weak.")
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "org.forbidden"), (500, "internal.error"), (400, "user.invalid")]
+)
+def test_what_is_wrong_with_one_letter_holds_up_no_other(
+    fake: FakeGateway, tmp_path: Path, status: int, code: str
+) -> None:
+    """A former org, a defect, a template that was forgotten: the letter stays, and the one behind it goes."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(key="k1"))
+    gateway.push(change(key="k2"))
+    fake.come()
+    fake.answer = lambda taken: (status, {"code": code}) if taken.key == "k1" else None
+    flushed = gateway.flush(5)
+    assert (flushed.accepted, flushed.refused, flushed.left) == (1, 0, 1)
+    assert [each.key for each in fake.taken] == ["k2"]
+
+
 def test_letters_to_an_unknown_key_stay_and_hold_up_nobody(fake: FakeGateway, tmp_path: Path) -> None:
     """They are kept until their time to live is over, then set aside, and told."""
     clock = Clock()

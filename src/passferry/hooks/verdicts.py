@@ -42,12 +42,20 @@ LATER = "The new password is kept here, sealed, and handed over as soon as the g
 LOST = "The new password could not be handed over. Set it once more later, or tell your administrator."
 UNCHECKED = "The new password cannot be checked at the moment. Try again later."
 
-_SET_UP = {401, 403, 404, 405, 415, 421}
-"""Statuses of a wrong address, key or org: an operator mends it, and the password is still wanted then."""
+_FINAL = {(400, "policy"), (403, "user.protected"), (413, "body.too.large")}
+"""Refused for good: no operator's work and no waiting makes this password wanted."""
+_OLDER = {"change.stale", "idempotency.key.reused"}
+"""Under a key that was used, the change was accepted, and its answer lost."""
+_OF_ALL = {"role.forbidden", "host.invalid", "http.invalid", ""}
+"""Nothing of this gateway's about one change: the key, the way to it, or (without a code) another's answer."""
 
 
 def of_change(status: int, body: Mapping[str, Any]) -> Answer | Wait:
-    """What became of a change that was sent, or handed over sealed (docs/http-api.md)."""
+    """What became of a change that was sent, or handed over sealed (docs/http-api.md).
+
+    Only what is known to be final ends a change. All else waits: it may be a mistake in the set-up (no template
+    for short names, another org) or the answer of a proxy.
+    """
     code = str(body.get("code", ""))
     why = f"{status} {code}".strip()
     if "changeId" in body:  # committed
@@ -56,21 +64,20 @@ def of_change(status: int, body: Mapping[str, Any]) -> Answer | Wait:
         if status == 502 and body.get("status") not in ("parked", "pending", "delivering"):
             return Answer(Verdict.REFUSED, _message(body), why)
         return Answer(Verdict.ACCEPTED, HANDED_OVER, why)
-    if status == 409:  # under a key that was used, the change was accepted, and its answer lost
+    if status == 409 and code in _OLDER:
         return Answer(Verdict.OLDER, NEWER, why)
-    if status == 403 and code not in ("role.forbidden", "org.forbidden", ""):
+    if (status, code) in _FINAL:
         return Answer(Verdict.REFUSED, _message(body), why)
-    if status in (400, 413, 422) and code not in ("host.invalid", "http.invalid", ""):
-        return _of_bad_request(code, body, why)
-    return Wait.ALL
-
-
-def _of_bad_request(code: str, body: Mapping[str, Any], why: str) -> Answer | Wait:
-    if code in ("changed.at.future", "sealed.key.unknown"):
-        return Wait.THIS
-    if code == "sealed.broken":
+    if status == 400 and code == "sealed.broken":
         return Wait.NEVER
-    return Answer(Verdict.REFUSED, _message(body), why)
+    return Wait.THIS if _is_of_this(status, code) else Wait.ALL
+
+
+def _is_of_this(status: int, code: str) -> bool:
+    """Whether the gateway looked at this very change, so that another one may be taken."""
+    if status == 500:
+        return code == "internal.error"
+    return status in (400, 403, 409, 413, 422) and code not in _OF_ALL
 
 
 def of_check(status: int, body: Mapping[str, Any]) -> Answer | None:
