@@ -3,9 +3,11 @@
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +46,7 @@ class FakeGateway:
         self.answer: Callable[[Taken], Reply | None] = lambda change: None
         self.instead: Reply | None = None  # of every request
         self.private = PRIVATE
+        self.now: Callable[[], float] = time.time  # epoch seconds, of the Date of its answers
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
 
@@ -70,6 +73,9 @@ class FakeGateway:
 
             def do_POST(self) -> None:
                 gateway.respond(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return formatdate(gateway.now(), usegmt=True)
 
             def log_message(self, *args: Any) -> None:
                 return

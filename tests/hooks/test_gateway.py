@@ -1,3 +1,4 @@
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,15 +49,15 @@ def change(
 
 
 def test_a_push_is_handed_over_as_it_is(fake: FakeGateway, tmp_path: Path) -> None:
-    """User, exact password and key arrive; a time only when the source knows it; the org in the path."""
+    """User, exact password and key arrive, with the source's time or else the hook's; the org in the path."""
     gateway = hook(fake, tmp_path)
     text = " Pä\u0308ß \U0001f600'\"\\$ "
     assert gateway.push(change(text)).verdict is Verdict.ACCEPTED
-    assert gateway.push(change(at=NOW)).verdict is Verdict.ACCEPTED
+    assert gateway.push(change(at=NOW - 5)).verdict is Verdict.ACCEPTED
     assert hook(fake, tmp_path, org="emea").push(change(key="k2")).verdict is Verdict.ACCEPTED
     first, second, third = fake.taken
-    assert first == Taken("jane", text, None, "k1", False, "/sync/password")
-    assert second.changed_at == rfc3339(NOW)
+    assert first == Taken("jane", text, rfc3339(NOW), "k1", False, "/sync/password")
+    assert second.changed_at == rfc3339(NOW - 5)
     assert third.path == "/orgs/emea/sync/password"
     assert gateway.spool.waiting() == []
 
@@ -187,6 +188,82 @@ def test_letters_to_an_unknown_key_stay_and_hold_up_nobody(fake: FakeGateway, tm
     flushed = gateway.flush(5)
     assert (flushed.left, flushed.set_aside) == (0, 1)
     assert len(gateway.spool.aside()) == 1
+
+
+def test_a_letter_is_tried_before_it_is_too_old(fake: FakeGateway, tmp_path: Path) -> None:
+    """After an outage of days, or a clock that jumped, nobody has asked the gateway about it yet."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    fake.go()
+    gateway.push(change())
+    clock.at += 100 * TIME_TO_LIVE
+    assert (gateway.flush(5).left, len(gateway.spool.aside())) == (1, 0)
+    fake.come()
+    assert gateway.flush(5).accepted == 1
+
+
+def test_a_letter_that_ends_untaken_is_in_the_log(
+    fake: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hands it over: its file's name and why, and nothing of what is in it."""
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    for key in ("stale", "weak", "broken", "good"):
+        gateway.push(change(key=key))
+    names = [each.path.name for each in gateway.spool.waiting()]
+    fake.come()
+    answers = {
+        "stale": (409, {"code": "change.stale"}),
+        "weak": (400, {"code": "policy", "message": "jane's is too weak."}),
+        "broken": (400, {"code": "sealed.broken"}),
+    }
+    fake.answer = lambda taken: answers.get(taken.key)
+    gateway.flush(5)
+    assert told == [
+        f"spool: {names[0]}: older (409 change.stale)",
+        f"spool: {names[1]}: refused (400 policy)",
+        f"spool: {names[2]}: set aside (the gateway answered 400 sealed.broken)",
+    ]
+
+
+def test_sealing_to_a_key_that_may_be_gone_is_in_the_log(
+    fake: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway gave it more than three days ago."""
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    fake.go()
+    os.utime(gateway.public_key.path, (NOW, NOW))
+    gateway.push(change(key="k1"))
+    assert told == []
+    clock.at += TIME_TO_LIVE + 1
+    gateway.push(change(key="k2"))
+    assert told == ["spool: sealed to a key that the gateway gave 72 hours ago: it may be gone by now"]
+
+
+def test_after_a_clock_was_set_back_the_newer_letter_still_wins(fake: FakeGateway, tmp_path: Path) -> None:
+    """It is handed over last, and carries the later time; one that was years ahead is not followed."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    fake.go()
+    for key in ("k1", "k2", "k3"):
+        gateway.push(change(key=key))
+        clock.at -= 3600
+    clock.at -= 2 * TIME_TO_LIVE
+    gateway.push(change(key="k4"))
+    fake.come()
+    gateway.flush(5)
+    assert {each.key: each.changed_at for each in fake.taken} == {
+        "k1": rfc3339(NOW),
+        "k2": rfc3339(NOW + 1e-6),
+        "k3": rfc3339(NOW + 2e-6),
+        "k4": rfc3339(NOW - 3 * 3600 - 2 * TIME_TO_LIVE),
+    }
+    assert [each.key for each in fake.taken] == ["k4", "k1", "k2", "k3"]
 
 
 def test_a_broken_letter_is_set_aside_at_once(fake: FakeGateway, tmp_path: Path) -> None:

@@ -102,10 +102,25 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert list(spool.folder.iterdir()) == []
 
 
-def test_what_is_set_aside_is_not_tried_and_goes_after_a_month(tmp_path: Path) -> None:
-    """It can be looked at for 30 days; parts that dead processes left go after an hour."""
+def test_a_disk_that_fails_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be listed is no other error than one that cannot be written."""
     spool = Spool(tmp_path / "spool", 10)
-    spool.set_aside(spool.put(b"x", NOW))
+    spool.put(b"x", NOW)
+
+    def broken(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(SpoolUnusable, match="Input/output error"):
+        spool.put(b"x", NOW)
+    with pytest.raises(SpoolUnusable, match="Input/output error"):
+        spool.waiting()
+
+
+def test_what_is_set_aside_is_not_tried_and_goes_after_a_month(tmp_path: Path) -> None:
+    """It can be looked at for 30 days from then on, whenever it was written; parts that dead processes left go after an hour."""
+    spool = Spool(tmp_path / "spool", 10)
+    spool.set_aside(spool.put(b"x", NOW - 2 * ASIDE_SECONDS), NOW)
     part = spool.folder / ".0123456789ab.part"
     part.write_bytes(b"half")
     os.utime(part, (NOW, NOW))
@@ -158,7 +173,10 @@ class SpoolMachine(RuleBasedStateMachine):
         if which < len(waiting):
             letter = waiting[which]
             self.model.remove((int(letter.since), letter.read() or b""))
-            (self.spool.set_aside if aside else self.spool.drop)(letter)
+            if aside:
+                self.spool.set_aside(letter, NOW)
+            else:
+                self.spool.drop(letter)
 
     @rule()
     def stray(self) -> None:

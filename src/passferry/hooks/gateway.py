@@ -1,9 +1,11 @@
 """The gateway as a hook sees it: ask, push, and hand over what had to wait.
 
-Order. While letters wait, a new change joins them, and is handed over after them: all carry times of one
-clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``).
+Order. While letters wait, a new change joins them, and is handed over after them. All changes, whichever way
+they go, carry times of one clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``). A
+clock that is minutes off the gateway's would refuse the newest password: then a direct push goes without time.
 """
 
+import email.utils
 import json
 import time
 from collections.abc import Callable
@@ -12,8 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from passferry.domain.accepting import CLOCK_TOLERANCE
 from passferry.domain.password import Password
 from passferry.hand_over import Letter, seal
+from passferry.hooks import journal
 from passferry.hooks.public_key import PublicKey, PublicKeyFile
 from passferry.hooks.settings import HookSettings
 from passferry.hooks.spool import Spool, SpoolUnusable, Waiting
@@ -32,7 +36,7 @@ from passferry.hooks.wire import Reply, Unreachable, Wire
 __all__ = ["Answer", "Flushed", "Gateway", "SourceChange", "Verdict"]
 
 TIME_TO_LIVE = 72 * 3600.0
-"""Seconds that a letter waits at most."""
+"""Seconds that a letter waits at most, unless the gateway was never there to be asked about it."""
 _JSON = {"Content-Type": "application/json"}
 _OCTETS = {"Content-Type": "application/octet-stream", "Prefer": "respond-async"}
 
@@ -54,7 +58,7 @@ class Flushed:
     accepted: int = 0
     older: int = 0
     refused: int = 0
-    set_aside: int = 0  # broken, or older than their time to live
+    set_aside: int = 0  # broken, or not taken within their time to live
     left: int = 0
     why: str = ""  # what keeps those that are left
     answers: dict[str, Answer] = field(default_factory=dict, repr=False)  # by file name
@@ -100,15 +104,16 @@ class Gateway:
     def push(self, change: SourceChange) -> Answer:
         """Hand ``change`` over, or spool it."""
         deadline = self._monotonic() + self.settings.seconds
-        now = self._now()
+        now = self._after_all_letters()
+        at = now if change.changed_at is None else change.changed_at
         if self.spool.is_empty():
-            settled, why = self._push_now(change, deadline)
+            settled, why = self._push_now(change, at, deadline)
             if settled is not None:
                 return settled
-            return self._put(change, now, why)[0]
-        answer, letter = self._put(change, now, "others wait before it")
+            return self._put(change, at, now, why)[0]
+        answer, letter = self._put(change, at, now, "others wait before it")
         if letter is None:  # no letter can be written: what is left is to try at once
-            settled, why = self._push_now(change, deadline)
+            settled, why = self._push_now(change, at, deadline)
             return settled or Answer(Verdict.LOST, LOST, f"{answer.why}; {why}")
         with suppress(SpoolUnusable, OSError):
             flushed = self.flush(deadline - self._monotonic())
@@ -141,20 +146,22 @@ class Gateway:
 
     # --- one change --------------------------------------------------------------------------
 
-    def _push_now(self, change: SourceChange, deadline: float) -> tuple[Answer | None, str]:
-        """The answer, or None and why there is none."""
-        body = {"userId": change.user, "password": change.password.reveal()}
-        if change.changed_at is not None:
-            body["changedAt"] = rfc3339(change.changed_at)
-        headers = _JSON | {"Prefer": "respond-async", "Idempotency-Key": change.key}
+    def _after_all_letters(self) -> float:
+        """The time now, in epoch seconds; if the clock was set back meanwhile, after the newest letter's."""
+        now = self._now()
+        newest = 0.0
+        with suppress(SpoolUnusable):
+            if not self.spool.is_empty():
+                newest = max((each.since for each in self.spool.waiting()), default=0.0)
+        # A clock that was days ahead when it wrote a letter is not followed.
+        return max(now, newest + 1e-6) if newest < now + TIME_TO_LIVE else now
+
+    def _push_now(self, change: SourceChange, at: float, deadline: float) -> tuple[Answer | None, str]:
+        """The answer, or None and why there is none. ``at`` is the time of ``change``."""
         try:
-            reply = self.wire.call(
-                "POST",
-                self._path("sync/password"),
-                deadline - self._monotonic(),
-                json.dumps(body).encode(),
-                headers,
-            )
+            reply = self._send(change, at, deadline)
+            if self._is_about_a_wrong_clock(reply, own=change.changed_at is None):
+                reply = self._send(change, None, deadline)
         except Unreachable as error:
             return None, str(error)
         found = of_change(reply.status, reply.body)
@@ -163,13 +170,35 @@ class Gateway:
         self._refresh_quietly(deadline)
         return found, ""
 
-    def _put(self, change: SourceChange, now: float, why: str) -> tuple[Answer, Waiting | None]:
-        """Spool ``change``, because of ``why``."""
+    def _send(self, change: SourceChange, at: float | None, deadline: float) -> Reply:
+        body = {"userId": change.user, "password": change.password.reveal()}
+        if at is not None:
+            body["changedAt"] = rfc3339(at)
+        headers = _JSON | {"Prefer": "respond-async", "Idempotency-Key": change.key}
+        left = deadline - self._monotonic()
+        return self.wire.call("POST", self._path("sync/password"), left, json.dumps(body).encode(), headers)
+
+    def _is_about_a_wrong_clock(self, reply: Reply, *, own: bool) -> bool:
+        """Whether the time of a change was refused, and was none. ``own``: this machine's clock gave it."""
+        code = reply.body.get("code")
+        if code == "changed.at.future":
+            return True
+        date = email.utils.parsedate_tz(reply.headers.get("date", ""))
+        if not own or code != "change.stale" or date is None:
+            return False
+        return email.utils.mktime_tz(date) - self._now() > CLOCK_TOLERANCE
+
+    def _put(
+        self, change: SourceChange, at: float, now: float, why: str
+    ) -> tuple[Answer, Waiting | None]:
+        """Spool ``change`` of the time ``at``, because of ``why``."""
         key = self.public_key.read()
         if key is None:
             lost = "there is no public key of the gateway to seal to: run the hook's --self-test once"
             return Answer(Verdict.LOST, LOST, f"{why}; {lost}"), None
-        at = now if change.changed_at is None else change.changed_at
+        if (age := self.public_key.age(self._now())) > TIME_TO_LIVE:
+            hours = f"{age / 3600:.0f} hours ago"
+            journal.complain("spool", f"sealed to a key that the gateway gave {hours}: it may be gone by now")
         letter = Letter(change.user, change.password, rfc3339(at), change.key, self.settings.org)
         problem = "the public key of the gateway cannot be used"
         try:
@@ -195,10 +224,6 @@ class Gateway:
 
     def _hand_over(self, letter: Waiting, done: Flushed, deadline: float) -> bool:
         """Settle one letter; whether to go on with the next."""
-        if self._now() - letter.since > TIME_TO_LIVE:
-            self.spool.set_aside(letter)
-            done.set_aside += 1
-            return True
         content = letter.read()
         if content is None:
             return True
@@ -215,13 +240,20 @@ class Gateway:
         if isinstance(found, Answer):
             self.spool.drop(letter)
             done.note(letter, found)
-        elif found is Wait.NEVER:
-            self.spool.set_aside(letter)
+            if found.verdict is not Verdict.ACCEPTED:
+                journal.note_letter(letter.path.name, found.verdict.value, found.why)
+        elif found is Wait.NEVER or (found is Wait.THIS and self._is_over(letter)):
+            self.spool.set_aside(letter, self._now())
             done.set_aside += 1
             done.answers[letter.path.name] = Answer(Verdict.LOST, LOST, _why(reply))
+            journal.note_letter(letter.path.name, "set aside", _why(reply))
         else:
             done.why = _why(reply)
         return found is not Wait.ALL
+
+    def _is_over(self, letter: Waiting) -> bool:
+        """Whether its time to live is over; also if it was written that far ahead, by a wrong clock."""
+        return abs(self._now() - letter.since) > TIME_TO_LIVE
 
     def _refresh_quietly(self, deadline: float) -> None:
         with suppress(Unreachable, SpoolUnusable, OSError):  # the key is for another time

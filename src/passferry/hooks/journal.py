@@ -26,6 +26,11 @@ def note_check(source: str, answer: Answer) -> None:
         _tell(syslog.LOG_ERR, f"{source}: a password was {word} without a check ({answer.why})")
 
 
+def note_letter(name: str, what: str, why: str) -> None:
+    """One line about a letter that ended without being taken. ``name`` is its file's: it tells nothing else."""
+    _tell(syslog.LOG_WARNING, f"spool: {name}: {what} ({why})")
+
+
 def complain(source: str, what: str) -> None:
     """The hook is set up wrongly, or was called as nobody should."""
     _tell(syslog.LOG_ERR, f"{source}: {what}")

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,11 +68,14 @@ class PublicKeyFile:
 
     def is_old(self, now: float) -> bool:
         """Whether the gateway is to be asked again; ``now`` is epoch seconds."""
+        return not 0 <= self.age(now) < OLD_SECONDS or self.read() is None
+
+    def age(self, now: float) -> float:
+        """Seconds since the gateway last gave it; infinite when there is none."""
         try:
-            age = now - self.path.stat().st_mtime
+            return now - self.path.stat().st_mtime
         except OSError:
-            return True
-        return not 0 <= age < OLD_SECONDS or self.read() is None
+            return math.inf
 
     def keep(self, key: PublicKey) -> None:
         """Keep ``key``, durably. Raises ``OSError``."""

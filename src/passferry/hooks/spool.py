@@ -73,9 +73,9 @@ class Spool:
             SpoolUnusable: the folder is full, not ours alone, or cannot be written.
         """
         self.check()
-        self._make_room(len(letter))
-        name = f"{max(0, int(now * 1e6)):017d}-{secrets.token_hex(6)}.letter"
+        name = f"{max(0, round(now * 1e6)):017d}-{secrets.token_hex(6)}.letter"
         try:
+            self._make_room(len(letter))
             write_whole(self.folder / name, letter)
         except OSError as error:
             reason = error.strerror or type(error).__name__
@@ -86,7 +86,11 @@ class Spool:
     def waiting(self) -> list[Waiting]:
         """All letters, oldest first. Raises ``SpoolUnusable``."""
         self.check()
-        return sorted(_waiting(self.folder / name) for name in self._names(self.folder))
+        try:
+            return sorted(_waiting(self.folder / name) for name in self._names(self.folder))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        raise SpoolUnusable(f"the spool {self.folder} cannot be read: {reason}")
 
     def is_empty(self) -> bool:
         """Whether nothing waits; also where there is no folder yet. It raises nothing."""
@@ -104,11 +108,12 @@ class Spool:
         """The gateway has it, or will never take it."""
         letter.path.unlink(missing_ok=True)
 
-    def set_aside(self, letter: Waiting) -> None:
-        """Keep it for a person to look at; it is not tried any more."""
+    def set_aside(self, letter: Waiting, now: float) -> None:
+        """Keep it, from ``now`` (epoch seconds) on, for a person to look at; it is not tried any more."""
         folder = self.folder / ASIDE
         folder.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
+            os.utime(letter.path, (now, now))
             letter.path.rename(folder / letter.path.name)
 
     def sweep(self, now: float) -> None:
@@ -118,8 +123,9 @@ class Spool:
                 if now - left.stat().st_mtime > LEFT_SECONDS:
                     left.unlink()
         for letter in self.aside():
-            if now - letter.since > ASIDE_SECONDS:
-                self.drop(letter)
+            with contextlib.suppress(FileNotFoundError):
+                if now - letter.path.stat().st_mtime > ASIDE_SECONDS:
+                    self.drop(letter)
 
     @contextmanager
     def alone(self, seconds: float) -> Iterator[bool]:

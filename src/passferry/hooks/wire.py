@@ -83,7 +83,13 @@ class Wire:
 
         # In a thread: looking up a name has no time limit, and an answer could come a byte at a time.
         thread = threading.Thread(target=work, daemon=True)
-        thread.start()
+        problem = ""
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            problem = "the request could not be sent: no thread could be started"
+        if problem:
+            raise Unreachable(problem)
         thread.join(seconds)
         if not found:
             raise Unreachable("no answer came in time")
