@@ -54,7 +54,7 @@ def test_a_hash_is_never_taken_for_a_password(value: bytes, by_exop: bool) -> No
         (Write(KEY, ALICE, (b"{SSHA}x",)), None),
         (Write(KEY, ALICE, ()), None),
         (Write(KEY, "cn=printer,dc=example,dc=org", (b"a", b"b")), None),
-        (Write(KEY, "no name", (b"a",)), None),
+        (Write(KEY, "no name", (b"a",)), 19),
         (Write(KEY, ALICE, (b"a", b"b")), 19),
         (Write(KEY, ALICE, (b"a", b"{SSHA}x")), 19),
         (Write(KEY, ALICE, (b"",)), 19),
@@ -62,6 +62,14 @@ def test_a_hash_is_never_taken_for_a_password(value: bytes, by_exop: bool) -> No
         (exop((0x80, ALICE.encode())), 19),
         (exop((0x82, b"{SSHA}x")), 19),
         (exop((0x80, b"cn=service,dc=example,dc=org")), None),
+        (exop((0x80, b"userid=#0405616c696365,dc=o"), (0x82, b"New-1")), 19),
+        (exop((0x80, b"dn:uid=alice,dc=o"), (0x82, b"New-1")), 19),
+        (exop((0x80, b"u:alice"), (0x82, b"New-1")), 19),
+        (exop((0x80, b""), (0x82, b"New-1")), 19),
+        (exop((0x80, b"\xff"), (0x82, b"New-1")), 19),
+        (exop((0x80, b"uid=al\xc2\xadice,dc=o"), (0x82, b"New-1")), 19),
+        (exop((0x80, b"uid=alice+userid=bob,dc=o"), (0x82, b"New-1")), 19),
+        (exop((0x80, b"2.5.4.3=printer,dc=o"), (0x82, b"New-1")), None),
         (exop((0x82, b"New-1"), binddn=""), 80),
         (Extended(KEY, ALICE, EXOP, b"junk"), 19),
         (Extended(KEY, ALICE, "1.3.6.1.4.1.4203.1.11.3", b""), None),
@@ -71,6 +79,32 @@ def test_what_is_refused_and_what_is_let_through(block: Extended | Write, code: 
     """Never with code 53, after which slapd would go on with an extended operation."""
     found = intent(block, "uid")
     assert found is None if code is None else isinstance(found, Refuse) and found.code == code
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "userid=alice",
+        "0.9.2342.19200300.100.1.1=alice",
+        "OID.0.9.2342.19200300.100.1.1 = alice ",
+        r"UserID=\61lice\20",
+        "uid=\uff41\uff4c\uff49\uff43\uff45",
+        "cn=x+userid=alice",
+    ],
+)
+def test_a_user_is_known_however_a_client_spells_the_name(spelled: str) -> None:
+    """slapd takes all of these for the same entry."""
+    dn = f"{spelled},dc=example,dc=org"
+    for block in (exop((0x80, dn.encode()), (0x82, b"New-1")), Write(KEY, dn, (b"New-1",))):
+        found = intent(block, "uid")
+        assert isinstance(found, NewPassword)
+        assert (found.dn, found.user) == (dn, "alice")
+
+
+def test_an_oid_of_an_attribute_that_is_not_known_here_is_refused() -> None:
+    """It may be that of the users' names, in the directory's own schema."""
+    found = intent(exop((0x80, b"1.3.6.1.4.1.9=alice,dc=o"), (0x82, b"New-1")), "staffNumber")
+    assert isinstance(found, Refuse)
 
 
 def test_the_attribute_of_the_name_is_a_setting() -> None:

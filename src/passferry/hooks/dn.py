@@ -1,6 +1,7 @@
 """The first part of a distinguished name (RFC 4514), which names a user within a directory."""
 
 import re
+import unicodedata
 
 _ATTRIBUTE = re.compile(r"\s*(?:OID\.)?([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)*)\s*=", re.IGNORECASE)
 _PIECE = re.compile(
@@ -11,8 +12,40 @@ _PIECE = re.compile(
 )
 
 
+_SPELLINGS = (
+    {"uid", "userid", "0.9.2342.19200300.100.1.1"},
+    {"mail", "rfc822mailbox", "0.9.2342.19200300.100.1.3"},
+    {"cn", "commonname", "2.5.4.3"},
+    {"sn", "surname", "2.5.4.4"},
+)
+"""Names and OID of the attributes by which users are mostly called (RFC 4519, RFC 4524), in lower case."""
+
+
 class NotDn(ValueError):
     """It is no distinguished name that is read here."""
+
+
+def named(dn: str, attribute: str) -> str | None:
+    """The value of ``attribute`` in the first part of ``dn``, however both are spelled; None without it.
+
+    A directory looks names up without regard to forms of a character and to spaces (RFC 4518), so a client
+    may write a user's name in many ways. What comes out is one of them: NFKC, single spaces, none at the ends.
+
+    Raises:
+        NotDn: whose name it is cannot be told.
+    """
+    wanted = attribute.lower()
+    parts = rdn(dn)
+    known = next((names for names in _SPELLINGS if wanted in names), None)
+    found = [value for name, value in parts.items() if name in (known or {wanted})]
+    if not found:
+        if known is None and any(name[0].isdigit() for name in parts):
+            raise NotDn("an attribute is named by its OID, which may be any")
+        return None
+    value = unicodedata.normalize("NFKC", found[0])
+    if len(found) > 1 or not value.isprintable() or not value.strip():
+        raise NotDn("it names nobody, or two")
+    return " ".join(value.split())
 
 
 def rdn(dn: str) -> dict[str, str]:

@@ -4,12 +4,13 @@ The codes are LDAP's (RFC 4511 appendix A): 19 the password is refused, 80 the s
 slapd that says that an extended operation was not looked at, and it then changes the password itself.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from passferry.hooks.ber import NotBer, read_passwd_modify
 from passferry.hooks.clear_text import looks_hashed
-from passferry.hooks.dn import NotDn, rdn
+from passferry.hooks.dn import NotDn, named
 from passferry.hooks.ldif import utf8
 from passferry.hooks.slapd_sock import EXOP, Extended, Write
 
@@ -55,12 +56,13 @@ def _extended(block: Extended, user_attribute: str) -> Intent:
         request = read_passwd_modify(block.value)
     except NotBer:
         return Refuse(REFUSED, "the request is not written as RFC 3062 says")
-    dn = block.binddn if request.user is None else utf8(request.user) or ""
-    if not dn:
+    if request.user is None and not block.binddn:
         return Refuse(SET_UP, NO_EXTENSIONS)
+    # Else as the client wrote it: slapd has not looked at it yet, and knows more spellings than one.
+    dn = block.binddn if request.user is None else utf8(request.user) or ""
     user = _user(dn, user_attribute)
-    if user is None:
-        return None
+    if not isinstance(user, str):
+        return user
     if request.new is None:
         return Refuse(REFUSED, "a password that the server makes up cannot be passed on: choose one")
     if looks_hashed(request.new):
@@ -73,19 +75,18 @@ def _extended(block: Extended, user_attribute: str) -> Intent:
 def _write(block: Write, user_attribute: str) -> Intent:
     clear = [value for value in block.passwords if not looks_hashed(value)]
     user = _user(block.dn, user_attribute) if clear else None
-    if user is None:
-        return None
+    if not isinstance(user, str):
+        return user
     if len(block.passwords) > 1:
         return Refuse(REFUSED, "more than one password cannot be passed on")
     return _new(block.dn, user, clear[0])
 
 
-def _user(dn: str, user_attribute: str) -> str | None:
-    try:
-        name = rdn(dn).get(user_attribute.lower())
-    except NotDn:
-        return None
-    return name if name and name.isprintable() else None
+def _user(dn: str, user_attribute: str) -> str | Refuse | None:
+    """Who it is. A name that slapd may be able to read, and this does not, would be a way around the policy."""
+    with suppress(NotDn):
+        return named(dn, user_attribute)
+    return Refuse(REFUSED, "the name of the user cannot be read: write it as the directory does")
 
 
 def _new(dn: str, user: str, value: bytes) -> NewPassword | Refuse:
