@@ -3,7 +3,7 @@
 import base64
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -137,22 +137,24 @@ def test_what_is_held_is_given_once_and_only_to_its_slapd() -> None:
     assert desk.take(Ticket(7, KEY), 1.0) is None
 
 
-def test_what_is_held_too_long_or_replaced_is_wiped() -> None:
-    """The password's bytes are overwritten."""
+def test_what_is_held_too_long_or_replaced_is_given_up_but_not_forgotten() -> None:
+    """No result takes it any more; it is given once to whoever asks slapd about it."""
     desk, old, replaced = Held(), pending(), pending()
     desk.keep(Ticket(7, KEY), replaced, 0.0)
     desk.keep(Ticket(7, KEY), old, 1.0)
-    assert replaced.secret == bytes(8)
+    assert desk.unreported(1.0) == [replaced]
     assert desk.take(Ticket(7, KEY), 1.0 + held.SECONDS) is None
-    assert old.secret == bytes(8)
+    assert [desk.unreported(1.0 + held.SECONDS), desk.unreported(1.0 + held.SECONDS)] == [[old], []]
 
 
 def test_no_more_are_held_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room is made by time alone."""
+    """Those that were given up count until somebody looks after them."""
     monkeypatch.setattr(held, "MOST", 2)
     desk = Held()
     kept = [desk.keep(Ticket(7, Key(1, number)), pending(), 0.0) for number in range(3)]
     assert kept == [True, True, False]
+    assert not desk.keep(Ticket(7, KEY), pending(), held.SECONDS)
+    assert len(desk.unreported(held.SECONDS)) == 2
     assert desk.keep(Ticket(7, KEY), pending(), held.SECONDS)
 
 
@@ -301,6 +303,87 @@ def test_what_is_lost_is_tried_again_in_its_order(scene: Scene) -> None:
     stopped.set()
     hands.join(10)
     assert [user for user, _ in scene.gateway.pushed] == ["alice", "alice", "alice", "bob"]
+
+
+def worked(scene: Scene, done: Callable[[], bool]) -> None:
+    """Work until ``done``, then stop."""
+    stopped = threading.Event()
+    hands = threading.Thread(target=scene.desk.work, args=(stopped,))
+    hands.start()
+    for _ in range(2000):
+        if done() or not hands.is_alive():
+            break
+        stopped.wait(0.005)
+    stopped.set()
+    hands.join(10)
+    assert done()
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_slapd_is_asked_about_a_change_that_it_never_reported(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    """It may have been made all the same: then it is handed over; else not."""
+    if not made:
+        scene.slapd["alice"] = "Old-Passw0rd-1"
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    scene.modify()
+    monkeypatch.setattr(held, "SECONDS", 0.0)
+    scene.modify(number=3, uid="bob")
+    scene.desk.held._held[Ticket(7, Key(1000, 2))].until = 0.0
+    worked(scene, lambda: any("does not take it for 'uid=bob" in text for text in told))
+    assert scene.gateway.pushed == ([("alice", "New-Passw0rd-1")] if made else [])
+    assert f"openldap: slapd reported nothing about {ALICE!a}: it is asked" in told
+
+
+def test_a_defect_does_not_end_the_hand_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the log by its kind alone, since its text could hold a password, and it is tried again."""
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    push, failures = scene.gateway.push, [RuntimeError("New-Passw0rd-1"), KeyError("New-Passw0rd-1")]
+
+    def fails(change: SourceChange) -> Answer:
+        if failures:
+            raise failures.pop()
+        return push(change)
+
+    monkeypatch.setattr(scene.gateway, "push", fails)
+    scene.modify()
+    scene.result()
+    worked(scene, lambda: scene.gateway.pushed == [("alice", "New-Passw0rd-1")])
+    assert [text for text in told if "defect" in text] == [
+        "openldap: a defect: KeyError; it is tried again",
+        "openldap: a defect: RuntimeError; it is tried again",
+    ]
+    assert "Passw0rd" not in "".join(told)
+    assert scene.desk.left() == 0
+
+
+@pytest.mark.parametrize("defect", [True, False])
+def test_what_is_lost_at_the_end_counts_as_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, defect: bool
+) -> None:
+    """The hook does not end as if all were well."""
+    scene.gateway.pushes = [] if defect else [Answer(Verdict.LOST, "")]
+    scene.modify()
+    scene.result()
+    assert scene.desk.left() == 1
+    scene.work()
+    assert scene.desk.left() == 1
+
+
+def test_an_idle_hook_keeps_the_public_key_fresh(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while nothing is spooled; and a gateway that does not answer is not asked all the time."""
+    asked: list[float] = []
+    monkeypatch.setattr(scene.gateway, "refresh_key", asked.append)
+    monkeypatch.setattr(openldap_desk, "FLUSH_SECONDS", 0.05)
+    worked(scene, lambda: len(asked) >= 3)
+    asked.clear()
+    monkeypatch.setattr(openldap_desk, "FLUSH_SECONDS", 100.0)
+    for _ in range(10):
+        scene.desk._idle()
+    assert asked == []
 
 
 # --- slapd itself ----------------------------------------------------------------------------

@@ -131,12 +131,15 @@ class Slapd:
         url = f"ldap://127.0.0.1:{self.port}"
         return ["-H", url, "-x", "-D", who, "-y", self._file(ADMIN_PASSWORD if uid is None else password)]
 
-    def passwd(self, uid: str, new: str | None, by: str | None = None, old: str = "") -> tuple[int, str]:
-        """``ldappasswd`` by the administrator, or by a user (with the old one)."""
+    def passwd(
+        self, uid: str, new: str | None, by: str | None = None, old: str = "", spelled: str | None = None
+    ) -> tuple[int, str]:
+        """``ldappasswd`` by the administrator, or by a user (with the old one). ``spelled``: whose, as a DN."""
         arguments = ["ldappasswd", *self._as(by, old)]
         if new is not None:
             arguments += ["-T", self._file(new, "new")]
-        return said(*arguments, *([] if by == uid else [dn(uid)]))
+        whose = spelled if spelled is not None or by == uid else dn(uid)
+        return said(*arguments, *([] if whose is None else [whose]))
 
     def modify(self, ldif: str, by: str | None = None, old: str = "") -> tuple[int, str]:
         """``ldapmodify``; an entry without ``changetype`` is added."""

@@ -13,7 +13,7 @@ from passferry.simulator import Settings
 from process.harness import Home, Running, StandIn, home, until
 from process.leaks import files, processes, search
 from sources.programs import folder
-from sources.slapd import FIRST, Slapd, dn, person, slapd, user, write
+from sources.slapd import FIRST, SUFFIX, Slapd, dn, person, slapd, user, write
 
 SETTLED = 1.5
 """Seconds in which a change would arrive that must not: they take a tenth of it."""
@@ -102,6 +102,27 @@ def test_a_password_that_users_set_themselves_arrives(scene: Scene) -> None:
     who = scene.user()
     assert scene.directory.passwd(who, "New-Passw0rd-1", by=who, old=FIRST) == (0, "")
     scene.arrived(who, "New-Passw0rd-1")
+
+
+@pytest.mark.parametrize("name", ["userid", "0.9.2342.19200300.100.1.1", "UID"])
+def test_another_spelling_of_a_name_is_no_way_around_the_policy(scene: Scene, name: str) -> None:
+    """slapd takes it for the same user, and so does the hook: it is checked, and it arrives."""
+    who = scene.user()
+    spelled = f"{name}={who},{SUFFIX}"
+    code, said = scene.directory.passwd(who, "no digit, no capital", spelled=spelled)
+    assert (code, "Constraint violation (19)" in said) == (1, True), said
+    assert scene.directory.takes(who, FIRST)
+    assert scene.directory.passwd(who, "Spelled-Passw0rd-1", by=who, old=FIRST, spelled=spelled) == (0, "")
+    scene.arrived(who, "Spelled-Passw0rd-1")
+
+
+def test_a_spelling_that_cannot_be_read_is_refused(scene: Scene) -> None:
+    """A value in hexadecimal, which slapd reads."""
+    who = scene.user()
+    spelled = f"uid=#04{len(who):02x}{who.encode().hex()},{SUFFIX}"
+    code, said = scene.directory.passwd(who, "Spelled-Passw0rd-1", spelled=spelled)
+    assert (code, "Constraint violation (19)" in said) == (1, True), said
+    assert scene.directory.takes(who, FIRST)
 
 
 def test_a_direct_write_arrives(scene: Scene) -> None:

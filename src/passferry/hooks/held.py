@@ -7,7 +7,7 @@ from passferry.hooks.slapd_sock import Key
 
 MOST = 1000
 SECONDS = 60.0
-"""So long at most. An operation that fails early, at a wrong old password, gets no result at all."""
+"""So long a result is waited for. An operation that fails early, at a wrong old password, gets none at all."""
 
 
 @dataclass(slots=True)
@@ -37,6 +37,7 @@ class Held:
 
     def __init__(self) -> None:
         self._held: dict[Ticket, Pending] = {}
+        self._unreported: list[Pending] = []
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -45,10 +46,9 @@ class Held:
     def keep(self, ticket: Ticket, pending: Pending, now: float) -> bool:
         """Keep it until ``take``, or for ``SECONDS``; False when there are too many."""
         with self._lock:
-            self._sweep(now)
-            self._drop(ticket)
-            if len(self._held) >= MOST:
+            if len(self._held) + len(self._unreported) >= MOST:
                 return False
+            self._give_up(ticket)
             pending.until = now + SECONDS
             self._held[ticket] = pending
             return True
@@ -59,16 +59,21 @@ class Held:
             self._sweep(now)
             return self._held.pop(ticket, None)
 
-    def sweep(self, now: float) -> None:
-        """Wipe what is too old."""
+    def unreported(self, now: float) -> list[Pending]:
+        """Those of which nothing was heard in time, or whose number was used again; the caller has to wipe them.
+
+        They may have been written all the same.
+        """
         with self._lock:
             self._sweep(now)
+            given, self._unreported = self._unreported, []
+            return given
 
     def _sweep(self, now: float) -> None:
         for ticket in [ticket for ticket, pending in self._held.items() if pending.until <= now]:
-            self._drop(ticket)
+            self._give_up(ticket)
 
-    def _drop(self, ticket: Ticket) -> None:
+    def _give_up(self, ticket: Ticket) -> None:
         pending = self._held.pop(ticket, None)
         if pending is not None:
-            pending.wipe()
+            self._unreported.append(pending)

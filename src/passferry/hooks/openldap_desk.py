@@ -7,7 +7,6 @@ slapd waits for the verdict, and for nothing else. A change goes to the gateway 
 import queue
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -48,6 +47,7 @@ class Desk:
         self._monotonic = monotonic
         self._confirmed: queue.Queue[Pending] = queue.Queue()
         self._flushed = monotonic()
+        self._lost = 0
 
     # --- while slapd waits -------------------------------------------------------------------
 
@@ -110,45 +110,80 @@ class Desk:
     # --- afterwards --------------------------------------------------------------------------
 
     def work(self, stopped: Event) -> None:
-        """Hand over until ``stopped``, and nothing is left to do."""
-        with suppress(Unreachable, SpoolUnusable, OSError):  # so that the first outage finds a key to seal to
-            self._gateway.refresh_key(self._monotonic() + self._gateway.settings.seconds)
+        """Hand over until ``stopped``, and nothing is left to do. Whatever goes wrong, it goes on."""
+        self._refresh()  # so that the first outage finds a key to seal to
         while True:
             try:
                 pending = self._confirmed.get(timeout=AGAIN_SECONDS / 4)
             except queue.Empty:
-                if stopped.is_set():
+                self._take_up_unreported()
+                if not stopped.is_set():
+                    self._idle()
+                elif self._confirmed.empty():
                     return
-                self._idle()
                 continue
             try:
                 self._settle(pending, stopped)
             finally:
                 pending.wipe()
+                self._confirmed.task_done()
 
     def left(self) -> int:
-        """How many are waiting to be handed over."""
-        return self._confirmed.qsize()
+        """How many were not handed over: those that wait, the one that is at it, those that were given up."""
+        return self._confirmed.unfinished_tasks + self._lost
+
+    def _take_up_unreported(self) -> None:
+        for pending in self.held.unreported(self._monotonic()):
+            journal.complain("openldap", f"slapd reported nothing about {pending.dn!a}: it is asked")
+            self._confirmed.put(pending)
 
     def _idle(self) -> None:
         now = self._monotonic()
-        self.held.sweep(now)
-        if now - self._flushed < FLUSH_SECONDS or self._gateway.spool.is_empty():
+        if now - self._flushed < FLUSH_SECONDS:
             return
         self._flushed = now
         try:
-            self._gateway.flush(self._gateway.settings.seconds)
+            if not self._gateway.spool.is_empty():
+                self._gateway.flush(self._gateway.settings.seconds)
         except (SpoolUnusable, OSError) as error:
             journal.complain("openldap", f"what is spooled cannot be handed over: {error}")
+        except Exception as error:
+            _note_defect(error)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Ask for the gateway's public key, if it is an hour old."""
+        try:
+            self._gateway.refresh_key(self._monotonic() + self._gateway.settings.seconds)
+        except (Unreachable, SpoolUnusable, OSError):
+            return  # it is for another time
+        except Exception as error:
+            _note_defect(error)
 
     def _settle(self, pending: Pending, stopped: Event) -> None:
+        key = str(uuid4())
+        for _ in range(TRIES):
+            try:
+                self._hand_over(pending, key, stopped)
+                return
+            except Exception as error:
+                _note_defect(error)
+            if stopped.wait(AGAIN_SECONDS):
+                break
+        journal.complain("openldap", f"not handed over: the password of {pending.user!a}")
+        self._lost += 1
+
+    def _hand_over(self, pending: Pending, key: str, stopped: Event) -> None:
         if not self._is_current(pending, stopped):
             return
-        change = SourceChange(pending.user, Password(pending.secret.decode()), None, str(uuid4()))
+        change = SourceChange(pending.user, Password(pending.secret.decode()), None, key)
         while True:
             answer = self._gateway.push(change)
             journal.note("openldap", pending.user, answer)
-            if answer.verdict is not Verdict.LOST or stopped.wait(AGAIN_SECONDS):
+            if answer.verdict is not Verdict.LOST:
+                return
+            if stopped.wait(AGAIN_SECONDS):
+                self._lost += 1
                 return
 
     def _is_current(self, pending: Pending, stopped: Event) -> bool:
@@ -164,3 +199,8 @@ class Desk:
                 break
         journal.complain("openldap", f"not handed over: slapd was asked about {pending.dn!a}, and {why}")
         return False
+
+
+def _note_defect(error: Exception) -> None:
+    """A defect must not end the thread that hands over; its text could hold anything."""
+    journal.complain("openldap", f"a defect: {type(error).__name__}; it is tried again")
