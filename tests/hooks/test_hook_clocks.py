@@ -84,7 +84,7 @@ def test_a_push_that_is_stalled_does_not_undo_a_newer_one(
 
 
 def test_a_clock_that_is_far_ahead_delays_no_direct_push(fake: FakeGateway, tmp_path: Path) -> None:
-    """A time that the gateway does not believe is left out; and nothing newer is stale after it was mended."""
+    """A time that the gateway does not believe is left out; nothing newer is stale once it was mended."""
     scene = Scene(fake, tmp_path, 4000)
     assert scene.push("First-Horse-1") is Verdict.ACCEPTED
     scene.skew = 0
@@ -93,7 +93,7 @@ def test_a_clock_that_is_far_ahead_delays_no_direct_push(fake: FakeGateway, tmp_
 
 
 def test_a_clock_that_was_set_far_back_loses_no_direct_push(fake: FakeGateway, tmp_path: Path) -> None:
-    """Its time would be older than that of the change before: the gateway's own clock tells that it is none."""
+    """Its time would be before that of the first change: the gateway's own clock tells that it is none."""
     scene = Scene(fake, tmp_path, 0)
     assert scene.push("First-Horse-1") is Verdict.ACCEPTED
     scene.skew = -4000

@@ -118,7 +118,7 @@ def test_a_disk_that_fails_is_said_to(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_set_aside_is_not_tried_and_goes_after_a_month(tmp_path: Path) -> None:
-    """It can be looked at for 30 days from then on, whenever it was written; parts that dead processes left go after an hour."""
+    """It can be looked at for 30 days from then on; parts that dead processes left go after an hour."""
     spool = Spool(tmp_path / "spool", 10)
     spool.set_aside(spool.put(b"x", NOW - 2 * ASIDE_SECONDS), NOW)
     part = spool.folder / ".0123456789ab.part"

@@ -134,7 +134,7 @@ class Slapd:
     def passwd(
         self, uid: str, new: str | None, by: str | None = None, old: str = "", spelled: str | None = None
     ) -> tuple[int, str]:
-        """``ldappasswd`` by the administrator, or by a user (with the old one). ``spelled``: whose, as a DN."""
+        """``ldappasswd`` by the administrator, or by a user (with the old one); of whoever is ``spelled``."""
         arguments = ["ldappasswd", *self._as(by, old)]
         if new is not None:
             arguments += ["-T", self._file(new, "new")]

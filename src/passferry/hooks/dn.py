@@ -29,7 +29,7 @@ def named(dn: str, attribute: str) -> str | None:
     """The value of ``attribute`` in the first part of ``dn``, however both are spelled; None without it.
 
     A directory looks names up without regard to forms of a character and to spaces (RFC 4518), so a client
-    may write a user's name in many ways. What comes out is one of them: NFKC, single spaces, none at the ends.
+    may write a user's name in many ways. What comes out is one of them: NFKC, single spaces, none outside.
 
     Raises:
         NotDn: whose name it is cannot be told.

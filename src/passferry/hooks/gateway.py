@@ -1,9 +1,9 @@
 """The gateway as a hook sees it: ask, push, and hand over what had to wait.
 
-Order. While letters wait, a new change joins them, and is handed over after them. All changes, whichever way
-they go, carry times of one clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``). A
+Order. While letters wait, a new change joins them, and is handed over after them. All changes, by either way,
+carry times of one clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``). A
 clock that is minutes off the gateway's would refuse the newest password: then a direct push goes without time.
-"""
+A """
 
 import email.utils
 import json
@@ -188,9 +188,7 @@ class Gateway:
             return False
         return email.utils.mktime_tz(date) - self._now() > CLOCK_TOLERANCE
 
-    def _put(
-        self, change: SourceChange, at: float, now: float, why: str
-    ) -> tuple[Answer, Waiting | None]:
+    def _put(self, change: SourceChange, at: float, now: float, why: str) -> tuple[Answer, Waiting | None]:
         """Spool ``change`` of the time ``at``, because of ``why``."""
         key = self.public_key.read()
         if key is None:

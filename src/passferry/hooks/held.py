@@ -7,7 +7,7 @@ from passferry.hooks.slapd_sock import Key
 
 MOST = 1000
 SECONDS = 60.0
-"""So long a result is waited for. An operation that fails early, at a wrong old password, gets none at all."""
+"""So long a result is waited for. One that fails early, at a wrong old password, gets none."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Held:
             return self._held.pop(ticket, None)
 
     def unreported(self, now: float) -> list[Pending]:
-        """Those of which nothing was heard in time, or whose number was used again; the caller has to wipe them.
+        """Those of which nothing was heard in time, or whose number was used again; the caller wipes them.
 
         They may have been written all the same.
         """

@@ -27,7 +27,7 @@ def note_check(source: str, answer: Answer) -> None:
 
 
 def note_letter(name: str, what: str, why: str) -> None:
-    """One line about a letter that ended without being taken. ``name`` is its file's: it tells nothing else."""
+    """One line about a letter that ended without being taken. ``name`` is its file's."""
     _tell(syslog.LOG_WARNING, f"spool: {name}: {what} ({why})")
 
 

@@ -7,6 +7,8 @@ slapd waits for the verdict, and for nothing else. A change goes to the gateway 
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -111,7 +113,7 @@ class Desk:
 
     def work(self, stopped: Event) -> None:
         """Hand over until ``stopped``, and nothing is left to do. Whatever goes wrong, it goes on."""
-        self._refresh()  # so that the first outage finds a key to seal to
+        _safely(self._refresh)  # so that the first outage finds a key to seal to
         while True:
             try:
                 pending = self._confirmed.get(timeout=AGAIN_SECONDS / 4)
@@ -142,32 +144,26 @@ class Desk:
         if now - self._flushed < FLUSH_SECONDS:
             return
         self._flushed = now
+        if not self._gateway.spool.is_empty():
+            _safely(self._flush)
+        _safely(self._refresh)
+
+    def _flush(self) -> None:
         try:
-            if not self._gateway.spool.is_empty():
-                self._gateway.flush(self._gateway.settings.seconds)
+            self._gateway.flush(self._gateway.settings.seconds)
         except (SpoolUnusable, OSError) as error:
             journal.complain("openldap", f"what is spooled cannot be handed over: {error}")
-        except Exception as error:
-            _note_defect(error)
-        self._refresh()
 
     def _refresh(self) -> None:
         """Ask for the gateway's public key, if it is an hour old."""
-        try:
+        with suppress(Unreachable, SpoolUnusable, OSError):  # it is for another time
             self._gateway.refresh_key(self._monotonic() + self._gateway.settings.seconds)
-        except (Unreachable, SpoolUnusable, OSError):
-            return  # it is for another time
-        except Exception as error:
-            _note_defect(error)
 
     def _settle(self, pending: Pending, stopped: Event) -> None:
         key = str(uuid4())
         for _ in range(TRIES):
-            try:
-                self._hand_over(pending, key, stopped)
+            if _safely(partial(self._hand_over, pending, key, stopped)):
                 return
-            except Exception as error:
-                _note_defect(error)
             if stopped.wait(AGAIN_SECONDS):
                 break
         journal.complain("openldap", f"not handed over: the password of {pending.user!a}")
@@ -201,6 +197,11 @@ class Desk:
         return False
 
 
-def _note_defect(error: Exception) -> None:
-    """A defect must not end the thread that hands over; its text could hold anything."""
-    journal.complain("openldap", f"a defect: {type(error).__name__}; it is tried again")
+def _safely(do: Callable[[], None]) -> bool:
+    """Whether ``do`` came to its end: a defect is in the log, by its kind alone."""
+    try:
+        do()
+    except Exception as error:  # noqa: BLE001  # it must not end the thread that hands over
+        journal.complain("openldap", f"a defect: {type(error).__name__}; it is tried again")
+        return False
+    return True

@@ -83,7 +83,7 @@ def _write(block: Write, user_attribute: str) -> Intent:
 
 
 def _user(dn: str, user_attribute: str) -> str | Refuse | None:
-    """Who it is. A name that slapd may be able to read, and this does not, would be a way around the policy."""
+    """Who it is. A name that only slapd can read would be a way around the policy."""
     with suppress(NotDn):
         return named(dn, user_attribute)
     return Refuse(REFUSED, "the name of the user cannot be read: write it as the directory does")

@@ -47,14 +47,14 @@ _FINAL = {(400, "policy"), (403, "user.protected"), (413, "body.too.large")}
 _OLDER = {"change.stale", "idempotency.key.reused"}
 """Under a key that was used, the change was accepted, and its answer lost."""
 _OF_ALL = {"role.forbidden", "host.invalid", "http.invalid", ""}
-"""Nothing of this gateway's about one change: the key, the way to it, or (without a code) another's answer."""
+"""Not about one change: the key, the way to the gateway, or (without a code) somebody else's answer."""
 
 
 def of_change(status: int, body: Mapping[str, Any]) -> Answer | Wait:
     """What became of a change that was sent, or handed over sealed (docs/http-api.md).
 
-    Only what is known to be final ends a change. All else waits: it may be a mistake in the set-up (no template
-    for short names, another org) or the answer of a proxy.
+    Only what is known to be final ends a change. All else waits: it may be a mistake in the set-up (no
+    template for short names, another org) or the answer of a proxy.
     """
     code = str(body.get("code", ""))
     why = f"{status} {code}".strip()
