@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hook_fakes import PUBLIC, FakeGateway, Taken
+from hook_fakes import PUBLIC, FakeGateway, Reply, Taken
 from passferry.domain.password import Password
 from passferry.hooks.gateway import TIME_TO_LIVE, Gateway, SourceChange, Verdict, rfc3339
 from passferry.hooks.public_key import OLD_SECONDS, PublicKey
@@ -168,6 +168,24 @@ def test_what_is_wrong_with_one_letter_holds_up_no_other(
     flushed = gateway.flush(5)
     assert (flushed.accepted, flushed.refused, flushed.left) == (1, 0, 1)
     assert [each.key for each in fake.taken] == ["k2"]
+
+
+def test_letters_that_the_gateway_did_not_take_come_last(fake: FakeGateway, tmp_path: Path) -> None:
+    """Any number of them, tried first, would leave no time for a new one; another process knows it, too."""
+    gateway = hook(fake, tmp_path)
+    fake.go()
+    gateway.push(change(key="k1"))
+    fake.come()
+    tried: list[str] = []
+
+    def answer(taken: Taken) -> Reply | None:
+        tried.append(taken.key)
+        return (403, {"code": "org.forbidden"}) if taken.key == "k1" else None
+
+    fake.answer = answer
+    gateway.flush(5)
+    assert hook(fake, tmp_path).push(change(key="k2")).verdict is Verdict.ACCEPTED
+    assert tried == ["k1", "k2", "k1"]
 
 
 def test_letters_to_an_unknown_key_stay_and_hold_up_nobody(fake: FakeGateway, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """The gateway as a hook sees it: ask, push, and hand over what had to wait.
 
 Order. While letters wait, a new change joins them, and is handed over after them. All changes, by either way,
-carry times of one clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``). A
-clock that is minutes off the gateway's would refuse the newest password: then a direct push goes without time.
-A """
+carry times of one clock, so the gateway can tell which is newer (docs/http-api.md, ``changedAt``). A clock
+that is minutes off the gateway's would refuse the newest password: then a direct push goes without a time.
+"""
 
 import email.utils
 import json
@@ -214,7 +214,7 @@ class Gateway:
         """Until nothing new is there, nothing can be handed over, or the time is over."""
         seen: set[str] = set()
         while fresh := [each for each in self.spool.waiting() if each.path.name not in seen]:
-            for letter in fresh:
+            for letter in sorted(fresh, key=Waiting.was_put_off):  # many of those would take all the time
                 seen.add(letter.path.name)
                 if not self._hand_over(letter, done, deadline):
                     return
@@ -247,6 +247,8 @@ class Gateway:
             journal.note_letter(letter.path.name, "set aside", _why(reply))
         else:
             done.why = _why(reply)
+            if found is Wait.THIS:
+                letter.put_off()
         return found is not Wait.ALL
 
     def _is_over(self, letter: Waiting) -> bool:

@@ -42,6 +42,18 @@ class Waiting:
         except FileNotFoundError:
             return None
 
+    def put_off(self) -> None:
+        """Others are handed over before it from now on, by any process: its file is read-only."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.chmod(0o400)
+
+    def was_put_off(self) -> bool:
+        """Whether the gateway looked at it, and did not take it."""
+        try:
+            return not self.path.stat().st_mode & stat.S_IWUSR
+        except FileNotFoundError:
+            return False
+
 
 class Spool:
     """A folder of letters. Several processes may use it at once."""
