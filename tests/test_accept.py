@@ -625,6 +625,27 @@ def test_the_policy_is_asked_as_often_as_changes_are_sent_and_apart_from_them() 
     run(body())
 
 
+def test_what_is_passed_on_is_admitted_at_the_sources_rate_and_never_of_a_stopped_one() -> None:
+    """It takes nothing from the changes; whom the source may not touch is known by any of the names."""
+
+    async def body() -> None:
+        desk, slow = Desk(never=frozenset({"root@example.com"})), ruled(rate=1.0, never=frozenset({"u-1"}))
+        for _ in range(3):
+            desk.accept.admit(slow, "default")
+        with pytest.raises(NotAccepted, match="too fast"):
+            desk.accept.admit(slow, "default")
+        await desk.take(by=slow)
+        with pytest.raises(NotAccepted) as caught:
+            desk.accept.admit(replace(PORTAL, stopped_at=1.0), "default")
+        assert (caught.value.code, caught.value.retry_after) == ("source.stopped", 300.0)
+        desk.accept.spare(slow, "default", "u-2", "jane@example.com")
+        for names in (("u-2", "Root@example.com"), ("U-1", "jane@example.com")):
+            with pytest.raises(NotAccepted, match="not by this source"):
+                desk.accept.spare(slow, "default", *names)
+
+    run(body())
+
+
 def test_shutting_down_refuses_new_changes_and_finishes_the_commit_under_way() -> None:
     """Who was in the queue is answered truthfully; who comes later is told to come again."""
 

@@ -149,6 +149,7 @@ class Accept:
         self._notices, self._orgs, self._fatal = notices, orgs, fatal
         self._meter = meter or Unmetered()
         self._rates, self._rates_of_checks = SourceRates(), SourceRates()
+        self._rates_of_writes = SourceRates()
         self._queues: dict[str, deque[_Item]] = defaultdict(deque)
         self._backlog: dict[str, tuple[float, int]] = {}
         self._committing: dict[str, asyncio.Task[None]] = {}
@@ -217,6 +218,24 @@ class Accept:
         self._admit(self._rates_of_checks, caller, self._orgs[org])
         return self.violations(org, user, password)
 
+    def admit(self, caller: Caller, org: str) -> None:
+        """Let ``caller`` change something at the target that is no password.
+
+        It may as often as it may send, and takes nothing from what it sends. Raises ``NotAccepted``.
+        """
+        if caller.stopped_at is not None:
+            raise _stopped()
+        self._admit(self._rates_of_writes, caller, self._orgs[org])
+
+    def spare(self, caller: Caller, org: str, *names: str) -> None:
+        """Raise ``NotAccepted`` when the user with these ``names`` is one that ``caller`` may not touch."""
+        if names_one(self.never(caller, org), *names):
+            raise _protected()
+
+    def never(self, caller: Caller, org: str) -> frozenset[str]:
+        """The folded names of the users that ``caller`` may not touch."""
+        return self._orgs[org].never | caller.rules.never
+
     def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
         """The policy's verdict, as a change would get it."""
         return check(password, _name_in(user), self._orgs[org].rules)
@@ -261,8 +280,7 @@ class Accept:
         latest = self._clock.now() + caller.rules.clock_ahead
         if request.changed_at is not None and request.changed_at > latest:
             raise NotAccepted("changed.at.future", "changedAt is too far ahead of the gateway's clock.")
-        if names_one(intake.never | caller.rules.never, request.user.value):
-            raise _protected()
+        self.spare(caller, request.org, request.user.value)
         violations = check(request.password, _name_in(request.user), intake.rules)
         if violations:
             raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
@@ -296,7 +314,7 @@ class Accept:
             expires_at=now + intake.time_to_live,
             changed_at=request.changed_at,
             bulk=request.bulk or caller.rules.bulk,
-            never=intake.never | caller.rules.never,
+            never=self.never(caller, request.org),
             most_an_hour=caller.rules.most_an_hour,
             idempotency_key=request.idempotency_key,
             body_mac=self._body_mac(request) if request.idempotency_key is not None else b"",

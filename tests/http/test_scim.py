@@ -406,6 +406,67 @@ def test_a_user_is_deleted_at_its_version() -> None:
     )
 
 
+ADMIN = {USER: JANE | {"userName": "Admin@Example.com"}}
+RENAMED = {"userName": "spare@example.com", "password": GOOD}
+
+
+@pytest.mark.parametrize("never", ["admin@example.com", USER])
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("PUT", RENAMED),
+        ("PATCH", {"Operations": [{"op": "replace", "path": "userName", "value": "spare@example.com"}]}),
+        ("PATCH", {"Operations": [{"op": "replace", "path": "active", "value": False}, REPLACE]}),
+        ("DELETE", None),
+    ],
+)
+def test_a_user_that_is_not_to_be_touched_is_not_renamed_first(method: str, body: Any, never: str) -> None:
+    """Whom the id names is looked up before anything is passed on; under a new name nobody would know."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({never}))})
+    world.provider.users = dict(ADMIN)
+    answer = world.scim(method, f"/Users/{USER}", body, org="emea", key=world.emea)
+    assert is_error(answer, 403, None, "user.protected")
+    assert (world.provider.sent, world.accept.requests) == ([], [])
+    assert world.provider.looks == [(USER, True)]
+    assert world.scim(method, f"/Users/{USER}", body, org="emea").status_code in (200, 204)
+
+
+def test_whoever_cannot_be_looked_up_is_not_touched() -> None:
+    """Where some users must not be, the target's silence says nothing of this one."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({"admin@example.com"}))})
+    world.provider.away = AWAY
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 503, None, "target.unreachable")
+    world.provider.away, world.provider.users = None, {USER: {"id": USER, "meta": {"version": "7"}}}
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 502, None, "target.answer.unusable")
+    assert (world.provider.sent, world.accept.requests) == ([], [])
+
+
+def test_nobody_gets_a_name_that_is_not_to_be_touched() -> None:
+    """Neither a new user nor one that there is."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({"jane@example.com"}))})
+    world.provider.users = {USER: JANE | {"userName": "joan@example.com"}}
+    new = {"userName": "jane@example.com"}
+    assert is_error(world.scim("POST", "/Users", new, org="emea", key=world.emea), 403, None, "protected")
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 403, None, "user.protected")
+    assert world.provider.sent == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, f"/{kind}/{USER}") for method in ("PUT", "PATCH", "DELETE") for kind in ("Users", "Groups")]
+    + [("POST", "/Users"), ("POST", "/Groups")],
+)
+def test_a_stopped_source_changes_nothing_at_the_target(method: str, path: str) -> None:
+    """429 as for its passwords: nothing is passed on."""
+    world = ScimWorld()
+    world.accept.not_admitted = NotAccepted("source.stopped", "It is stopped.", retry_after=300)
+    body = {"Operations": [{"op": "add", "path": "title", "value": "x"}]} if method == "PATCH" else JANE
+    answer = world.scim(method, path, body, org="emea")
+    assert is_error(answer, 429, None, "source.stopped")
+    assert answer.headers["retry-after"] == "300"
+    assert (world.provider.sent, world.accept.admitted) == ([], [("portal", "emea")])
+
+
 def test_nothing_is_passed_on_to_a_paused_org() -> None:
     """503; a password alone is accepted and waits, as ever."""
     world = ScimWorld(paused=lambda org: "operator")

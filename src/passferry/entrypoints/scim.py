@@ -160,6 +160,7 @@ async def _create(call: Call) -> Answer:
             return failed(409, f"the user exists; {ONLY_PASSWORDS}", "uniqueness")
         return failed(501, f"users are not created here; {ONLY_PASSWORDS}")
     call.may_write()
+    call.parts.accept.spare(call.caller, call.org, split.user_name)
     generated = split.password if call.caller.rules.generated else None
     if generated is not None:
         check(call, generated, split.user_name)
@@ -188,6 +189,8 @@ async def _create_group(call: Call) -> Answer:
 
 async def _delete(call: Call) -> Answer:
     call.may_write()
+    if call.kind == "Users":
+        await call.may_touch(call.resource_id())
     answer = await call.provider.send("DELETE", call.kind, call.resource_id(), None, call.if_match())
     if isinstance(answer, Outcome):
         return scim_answers.of_outcome(answer)

@@ -14,10 +14,8 @@ from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
 from passferry.entrypoints import http_callers, scim_answers
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.scim_answers import Refused, failed
-from passferry.entrypoints.scim_call import Call
+from passferry.entrypoints.scim_call import READ_SECONDS, Call
 
-READ_SECONDS = 5.0
-"""For a look at the user before or after its password was taken; a target that is away must not cost it."""
 _EVERYTHING = Query()
 
 
@@ -72,6 +70,8 @@ async def _pass_on(call: Call, user_id: str, split: Split) -> Shown:
     if call.method == "PUT" and not split.user_name:
         raise BadScim("invalidValue", "userName is missing: PUT sends the whole user")
     call.may_write()
+    await call.may_touch(user_id)
+    call.parts.accept.spare(call.caller, call.org, split.user_name or user_id)
     if split.password is not None:
         check(call, split.password, split.user_name)
     answer = await call.provider.send(call.method, call.kind, user_id, split.rest, call.if_match())
