@@ -531,6 +531,37 @@ def test_a_user_that_is_not_to_be_touched_is_refused_whoever_lists_it() -> None:
     run(body())
 
 
+def test_a_user_known_by_id_and_name_is_recognised_by_both() -> None:
+    """Else a change that delivery refuses would first erase another source's accepted password."""
+
+    async def body() -> None:
+        desk = Desk()
+        pam = ruled(never=frozenset({"admin@example.com"}))
+        first = await desk.take("u-1", user_name="admin@example.com")
+        assert (
+            await desk.refusal(user="u-1", by=pam, user_name="Admin@Example.com")
+        ).code == "user.protected"
+        kept = await desk.stores.lookup.change(first.change.id)
+        assert kept is not None
+        assert kept.sealed is not None
+
+    run(body())
+
+
+def test_a_change_that_was_held_up_is_stale_even_where_no_clock_is_believed() -> None:
+    """The time of arrival is the gateway's own."""
+
+    async def body() -> None:
+        desk = Desk()
+        by = ruled(believe_clock=False)
+        arrived = desk.clock.now()
+        await asyncio.sleep(5)
+        await desk.take(by=by, arrived_at=arrived + 1, password="Newer-Horse-10")
+        assert (await desk.refusal(by=by, arrived_at=arrived)).code == "change.stale"
+
+    run(body())
+
+
 def test_one_change_too_many_stops_a_source_and_no_other() -> None:
     """It is told to come again after minutes, as is a key of a stopped source; the log names the way out."""
 

@@ -64,7 +64,11 @@ FASTEST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A change as a source asks for it. ``changed_at`` is epoch seconds."""
+    """A change as a source asks for it. Times are epoch seconds.
+
+    ``arrived_at``: it came then, and was held up before it is asked for; used where no ``changed_at`` counts.
+    ``user_name``: the user's, where it is known beside ``user``.
+    """
 
     org: str
     user: Reference
@@ -72,6 +76,8 @@ class Request:
     changed_at: float | None = None
     idempotency_key: str | None = None
     bulk: bool = False
+    arrived_at: float | None = None
+    user_name: str | None = None
 
 
 class NotAccepted(Exception):
@@ -280,7 +286,7 @@ class Accept:
         latest = self._clock.now() + caller.rules.clock_ahead
         if request.changed_at is not None and request.changed_at > latest:
             raise NotAccepted("changed.at.future", "changedAt is too far ahead of the gateway's clock.")
-        self.spare(caller, request.org, request.user.value)
+        self.spare(caller, request.org, request.user.value, request.user_name or request.user.value)
         violations = check(request.password, _name_in(request.user), intake.rules)
         if violations:
             raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
@@ -313,6 +319,7 @@ class Accept:
             now=now,
             expires_at=now + intake.time_to_live,
             changed_at=request.changed_at,
+            arrived_at=request.arrived_at,
             bulk=request.bulk or caller.rules.bulk,
             never=self.never(caller, request.org),
             most_an_hour=caller.rules.most_an_hour,

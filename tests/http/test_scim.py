@@ -145,6 +145,25 @@ def test_what_is_not_accepted_now_is_an_error_with_a_time(code: str) -> None:
     assert answer.headers["retry-after"] == "7"
 
 
+def test_a_change_counts_from_its_arrival_and_says_who_the_user_is() -> None:
+    """Before the looks at the user, in which another request may overtake it: that is 409."""
+    world = ScimWorld()
+    look = world.provider.one
+
+    async def slow(*given: Any, **more: Any) -> Any:
+        world.clock.at += 3
+        return await look(*given, **more)
+
+    world.provider.one = slow  # type: ignore[method-assign]
+    for send in (world.put, lambda password: world.patch(REPLACE, org="emea")):
+        arrived = world.clock.at
+        assert send(GOOD).status_code == 200
+        request = world.accept.requests.pop()
+        assert (request.arrived_at, request.user_name) == (arrived, "jane@example.com")
+    world.accept.refusal = NotAccepted("change.stale", "A newer change is accepted.")
+    assert is_error(world.put(GOOD), 409, None, "change.stale")
+
+
 def test_a_store_that_fails_is_an_error_of_scim() -> None:
     """503, as everywhere."""
     world = ScimWorld()

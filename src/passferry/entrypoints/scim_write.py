@@ -21,7 +21,7 @@ _EVERYTHING = Query()
 
 async def write(call: Call) -> Answer:
     """Answer PUT or PATCH. Raises ``Refused``, ``BadScim``, ``Problem`` and ``NotAccepted``."""
-    started = call.parts.clock.monotonic()
+    started, arrived_at = call.parts.clock.monotonic(), call.parts.clock.now()
     user_id, text = call.resource_id(), await call.text()
     split = split_user(text) if call.method == "PUT" else split_patch(text)
     passed_on = call.proxied and split.rest is not None
@@ -29,11 +29,14 @@ async def write(call: Call) -> Answer:
     if split.password is None:
         assert seen is not None  # noqa: S101  # without a password, nothing goes on without the user
         return scim_answers.of_resource(seen)
-    check(call, split.password, seen.user_name if seen is not None else split.user_name)
+    user_name = seen.user_name if seen is not None else split.user_name
+    check(call, split.password, user_name)
     request = Request(
         org=call.org,
         user=Reference("id", user_id if call.foreign else user_id.lower()),
         password=split.password,
+        arrived_at=arrived_at,  # the looks at the user above may take long
+        user_name=user_name,
     )
     wait = max(0.0, call.parts.max_wait - (call.parts.clock.monotonic() - started))
     change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, wait)
