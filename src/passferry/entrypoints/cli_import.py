@@ -123,7 +123,7 @@ class Import:
     def _delete(self) -> None:
         """Delete the file, unless another stands in its place by now: that one was never sent."""
         try:
-            now = os.stat(self.path)
+            now = self.path.stat()
         except FileNotFoundError:
             return
         if _version(now) == _version(self.found):
