@@ -407,9 +407,33 @@ def test_the_password_of_a_created_user_is_taken_where_its_source_is_expected_to
     assert (answer.status_code, answer.headers["passferry-change-status"]) == (201, "pending")
     (request,) = world.accept.requests
     assert (request.password.reveal(), request.user) == (GOOD, Reference("id", answer.json()["id"]))
+    assert request.user_name == "new@example.com"
     weak = world.scim("POST", "/Users", new | {"password": "1"}, org="emea", key=world.emea)
     assert is_error(weak, 400, "invalidValue")
     assert len(world.provider.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        ({"refusal": NotAccepted("source.too.fast", "Too fast.", retry_after=1)}, "source.too.fast"),
+        ({"failure": StoreBusy("held")}, "store.busy"),
+    ],
+    ids=["refused", "store"],
+)
+def test_a_user_that_was_created_is_answered_with_even_if_its_password_is_not_taken(
+    trouble: dict[str, Any], code: str
+) -> None:
+    """201, since the user is there; the header says that a password must be sent anew."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(generated=True)})
+    for name, value in trouble.items():
+        setattr(world.accept, name, value)
+    new = {"userName": "new@example.com", "password": GOOD}
+    answer = world.scim("POST", "/Users", new, org="emea", key=world.emea)
+    assert (answer.status_code, answer.headers["passferry-change-status"]) == (201, f"refused {code}")
+    assert answer.headers["location"].endswith(answer.json()["id"])
+    assert "passferry-change-id" not in answer.headers
+    assert GOOD not in answer.text
 
 
 def test_a_user_is_deleted_at_its_version() -> None:

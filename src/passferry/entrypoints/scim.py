@@ -171,8 +171,14 @@ async def _create(call: Call) -> Answer:
         return scim_answers.withheld(refused.answer, split.password)
     if generated is None:
         return _made(call, shown)
-    request = Request(org=call.org, user=Reference("id", shown.id), password=generated)
-    change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
+    name = shown.user_name or split.user_name
+    request = Request(org=call.org, user=Reference("id", shown.id), password=generated, user_name=name)
+    try:
+        change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
+    except NotAccepted as refusal:  # the user is there all the same, which an error would deny
+        return _made(call, shown, scim_answers.of_no_change(refusal))
+    except StoreFull as full:
+        return _made(call, shown, scim_answers.of_no_change(no_room(full)))
     return _made(call, shown, scim_answers.of_change(change))
 
 
