@@ -81,6 +81,10 @@ class FakeAccept:
             raise self.refusal
         return self.violations(org, user, password)
 
+    def admit_look(self, caller: Caller, org: str) -> None:
+        if self.not_admitted is not None:
+            raise self.not_admitted
+
     def admit(self, caller: Caller, org: str) -> None:
         self.admitted.append((caller.name, org))
         if self.not_admitted is not None:

@@ -221,8 +221,12 @@ class Accept:
 
         It may ask as often as it may send, and what it asks takes nothing from what it sends.
         """
-        self._admit(self._rates_of_checks, caller, self._orgs[org])
+        self.admit_look(caller, org)
         return self.violations(org, user, password)
+
+    def admit_look(self, caller: Caller, org: str) -> None:
+        """Let ``caller`` ask something, as often as ``check``. Raises ``NotAccepted``."""
+        self._admit(self._rates_of_checks, caller, self._orgs[org])
 
     def admit(self, caller: Caller, org: str) -> None:
         """Let ``caller`` change something at the target that is no password.

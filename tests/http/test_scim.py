@@ -164,6 +164,19 @@ def test_a_change_counts_from_its_arrival_and_says_who_the_user_is() -> None:
     assert is_error(world.put(GOOD), 409, None, "change.stale")
 
 
+@pytest.mark.parametrize(("state", "looks"), [(State.APPLIED, 2), (State.PENDING, 1), (State.DELIVERING, 1)])
+def test_a_user_whose_password_is_on_its_way_is_not_read_again(state: State, looks: int) -> None:
+    """Nothing has changed at the target yet; a version that will not last is not given."""
+    world = ScimWorld()
+    world.accept.outcome = change("x", state=state)
+    answer = world.put(GOOD)
+    assert (answer.status_code, len(world.provider.looks), "etag" in answer.headers) == (
+        200,
+        looks,
+        looks == 2,
+    )
+
+
 def test_a_store_that_fails_is_an_error_of_scim() -> None:
     """503, as everywhere."""
     world = ScimWorld()
@@ -530,6 +543,25 @@ def test_a_user_is_found_by_name_and_by_external_id() -> None:
     nobody = world.scim("GET", by_filter('userName eq "nobody@example.com"')).json()
     assert (nobody["totalResults"], nobody["Resources"]) == (0, [])
     assert is_error(world.scim("GET", by_filter('password eq "x"')), 400, "invalidFilter")
+
+
+@pytest.mark.parametrize("text", ['userName sw "a"', 'emails[type eq "work"]', 'id eq "a" or active eq true'])
+def test_a_filter_that_nobody_can_check_is_refused(text: str) -> None:
+    """400 at Genesys Cloud; another provider is asked, which knows its own filters."""
+    world = ScimWorld()
+    assert is_error(world.scim("GET", by_filter(text)), 400, "invalidFilter")
+    assert world.provider.queries == []
+    assert world.scim("GET", by_filter(text), org="plain").status_code == 200
+
+
+@pytest.mark.parametrize("path", [f"/Users/{USER}", "/Users"])
+def test_a_source_that_asks_too_fast_is_told_so(path: str) -> None:
+    """429, and the target is left alone."""
+    world = ScimWorld()
+    world.accept.not_admitted = NotAccepted("source.too.fast", "Too fast.", retry_after=2)
+    answer = world.scim("GET", path)
+    assert is_error(answer, 429, None, "source.too.fast")
+    assert (answer.headers["retry-after"], world.provider.looks, world.provider.queries) == ("2", [], [])
 
 
 def test_a_user_is_read_with_its_version_and_not_again_at_that_version() -> None:

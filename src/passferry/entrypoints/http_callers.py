@@ -26,6 +26,9 @@ class Accepting(Protocol):
     ) -> Sequence[Violation]:
         """The policy's verdict on a password, or raise ``NotAccepted``: it was asked too fast."""
 
+    def admit_look(self, caller: Caller, org: str) -> None:
+        """Let a caller ask something, or raise ``NotAccepted``."""
+
     def admit(self, caller: Caller, org: str) -> None:
         """Let a caller change what is no password, or raise ``NotAccepted``."""
 

@@ -113,6 +113,9 @@ async def _search(call: Call) -> Answer:
         call.kind == "Groups" and not call.proxied
     ):  # nobody needs them for passwords, and reading needs rights
         return _page(call, asked, Found(0, ()))
+    if isinstance(asked.filter, str) and not call.foreign:  # nobody could tell whether it was honoured
+        raise BadScim("invalidFilter", "a filter is one comparison here: attribute eq value")
+    call.parts.accept.admit_look(call.caller, call.org)
     return _page(call, asked, await call.provider.search(call.kind, asked))
 
 
@@ -136,6 +139,7 @@ def _shown(item: str, place: str) -> str | None:
 async def _read(call: Call) -> Answer:
     if call.kind == "Groups" and not call.proxied:
         return failed(404, "there is no such group")
+    call.parts.accept.admit_look(call.caller, call.org)
     shown = call.shown(await call.provider.one(call.kind, call.resource_id(), query(call.query)))
     made, known = scim_answers.of_resource(shown), call.versions(b"if-none-match")
     if known is not None and shown.version is not None and shown.version in known:

@@ -44,7 +44,8 @@ async def write(call: Call) -> Answer:
     refusal = scim_answers.refusal_of(change)
     if refusal is not None and not (passed_on and _waits_for_the_user(change)):
         return refusal
-    shown = await _after(call, user_id, split.password, seen or bare(user_id, split.user_name))
+    before = seen or bare(user_id, split.user_name)
+    shown = await _after(call, user_id, split.password, before, applied=change.state is State.APPLIED)
     return scim_answers.of_resource(shown, 200, scim_answers.of_change(change))
 
 
@@ -120,9 +121,12 @@ def _is_away(answer: TargetAnswer | Outcome | None) -> bool:
     return not isinstance(answer, TargetAnswer) or answer.status in (401, 403, 429) or answer.status >= 500
 
 
-async def _after(call: Call, user_id: str, password: Password, before: Shown) -> Shown:
-    """The user once its password was taken. Never an error, since the change is committed."""
-    answer = await _one(call, user_id, fresh=True)
+async def _after(call: Call, user_id: str, password: Password, before: Shown, *, applied: bool) -> Shown:
+    """The user once its password was taken. Never an error, since the change is committed.
+
+    Unless it is ``applied``, the user is still as it was ``before``, at a version that will not last.
+    """
+    answer = await _one(call, user_id, fresh=True) if applied else None
     shown = None
     if answer is not None:
         with contextlib.suppress(Refused):  # the target does not tell now
