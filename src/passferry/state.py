@@ -279,9 +279,13 @@ def renew_pairs(settings: Settings, clock: Clock) -> None:
     Machines that share a database share a ring, too: one that changed its copy would not be understood by the
     others. There rotation does it.
     """
-    if settings.database_url is None:
-        with contextlib.suppress(StateError, keyring.KeyRingError), only_one_rotates(settings.key_file):
-            KeyFile(settings.key_file, clock.now).renew_pairs()
+    if settings.database_url is not None:
+        return
+    holder = KeyFile(settings.key_file, clock.now)
+    with contextlib.suppress(StateError, keyring.KeyRingError):
+        if holder.has_pairs_to_renew():
+            with only_one_rotates(settings.key_file):
+                holder.renew_pairs()
 
 
 def open_hand_over(settings: Settings) -> HandOver:

@@ -103,9 +103,10 @@ def test_a_ring_of_an_older_release_is_read_and_gets_its_pair_where_it_can(path:
     path.write_text(json.dumps(document))
     keys, holder = FileHandOver(path), KeyFile(path, lambda: START)
     assert keys.key() is None
-    assert holder.renew_pairs()
+    assert holder.has_pairs_to_renew()
+    holder.renew_pairs()
     assert keys.open(letter_to(keys)) == b"letter"
-    assert not holder.renew_pairs()
+    assert not holder.has_pairs_to_renew()
 
 
 def test_a_ring_without_a_pair_that_rotates_gets_one(path: Path) -> None:

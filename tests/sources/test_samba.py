@@ -57,6 +57,12 @@ class Scene:
         assert code == 0, log
         return log
 
+    def self_test(self) -> str:
+        """Passed; what it says."""
+        done = self.place.run("hook", "samba", "--self-test", env=self.environment() | self.dc.env)
+        assert (done.code, "fail" in done.text.split()) == (0, False), done.text
+        return done.text
+
     def arrived(self, who: str, *passwords: str) -> None:
         """Wait for the last one, and compare them all."""
         name = f"{who}@example.com"
@@ -82,6 +88,7 @@ def scene() -> Iterator[Scene]:
             made = Scene(target, place, gateway, dc, below / "hook", place.key("samba"), names)
             made.write_script()
             dc.initialize(made.script)
+            made.self_test()  # as every set-up begins: it fetches the key to seal to
             log = made.sync()
             assert "DONE-EXIT: left alone: there is no clear text" in log
             yield made
@@ -210,10 +217,7 @@ def test_another_attribute_may_name_the_user(scene: Scene) -> None:
 
 def test_the_self_test_finds_nothing_wrong_with_this_set_up(scene: Scene) -> None:
     """Every check of smb.conf, GnuPG and syncpasswords is passed, in Samba's words."""
-    env = scene.environment() | scene.dc.env
-    done = scene.place.run("hook", "samba", "--self-test", env=env)
-    assert "syncpasswords was initialized with every attribute" in done.text
-    assert (done.code, "fail" in done.text.split()) == (0, False), done.text
+    assert "syncpasswords was initialized with every attribute" in scene.self_test()
 
 
 def test_nothing_secret_was_left_anywhere(scene: Scene) -> None:

@@ -120,14 +120,14 @@ class KeyFile:
         """See the port."""
         keyring.replace(self._path, keyring.with_active_only(self._load(), self._clock()))
 
-    def renew_pairs(self) -> bool:
-        """Make a pair if none can be announced, destroy those that nothing needs; whether it wrote."""
+    def has_pairs_to_renew(self) -> bool:
+        """Whether there is no pair to announce, or one that nothing needs any more."""
         ring = self._load()
-        better = keyring.with_pair(ring, self._clock())
-        if better == ring:
-            return False
-        keyring.replace(self._path, better)
-        return True
+        return keyring.with_pair(ring, self._clock()) != ring
+
+    def renew_pairs(self) -> None:
+        """Make a pair if none can be announced, destroy those that nothing needs."""
+        keyring.replace(self._path, keyring.with_pair(self._load(), self._clock()))
 
     def _load(self) -> KeyRing:
         return keyring.load(self._path)
