@@ -15,7 +15,7 @@ from passferry.domain.audit import Head, Record
 from passferry.domain.change import RETRYABLE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules, Violation, check
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceRules, names_one
 from passferry.entrypoints.http import HttpParts, app
 from passferry.ports import Caller, Delivered, NameTaken, NotNow, Pace
 
@@ -44,6 +44,8 @@ class FakeAccept:
     lookup: "FakeLookup"
     outcome: Change | None = None  # the state, evidence and error that a waited-for change gets
     refusal: NotAccepted | None = None
+    not_admitted: NotAccepted | None = None
+    admitted: list[tuple[str, str]] = field(default_factory=list)
     failure: Exception | None = None
     requests: list[Request] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
@@ -78,6 +80,22 @@ class FakeAccept:
         if self.refusal is not None:
             raise self.refusal
         return self.violations(org, user, password)
+
+    def admit_look(self, caller: Caller, org: str) -> None:
+        if self.not_admitted is not None:
+            raise self.not_admitted
+
+    def admit(self, caller: Caller, org: str) -> None:
+        self.admitted.append((caller.name, org))
+        if self.not_admitted is not None:
+            raise self.not_admitted
+
+    def never(self, caller: Caller, org: str) -> frozenset[str]:
+        return caller.rules.never
+
+    def spare(self, caller: Caller, org: str, *names: str) -> None:
+        if names_one(self.never(caller, org), *names):
+            raise NotAccepted("user.protected", "This user may not be touched.")
 
     def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
         name = user.value if user is not None and user.kind == "userName" else None

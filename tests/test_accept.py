@@ -531,6 +531,37 @@ def test_a_user_that_is_not_to_be_touched_is_refused_whoever_lists_it() -> None:
     run(body())
 
 
+def test_a_user_known_by_id_and_name_is_recognised_by_both() -> None:
+    """Else a change that delivery refuses would first erase another source's accepted password."""
+
+    async def body() -> None:
+        desk = Desk()
+        pam = ruled(never=frozenset({"admin@example.com"}))
+        first = await desk.take("u-1", user_name="admin@example.com")
+        assert (
+            await desk.refusal(user="u-1", by=pam, user_name="Admin@Example.com")
+        ).code == "user.protected"
+        kept = await desk.stores.lookup.change(first.change.id)
+        assert kept is not None
+        assert kept.sealed is not None
+
+    run(body())
+
+
+def test_a_change_that_was_held_up_is_stale_even_where_no_clock_is_believed() -> None:
+    """The time of arrival is the gateway's own."""
+
+    async def body() -> None:
+        desk = Desk()
+        by = ruled(believe_clock=False)
+        arrived = desk.clock.now()
+        await asyncio.sleep(5)
+        await desk.take(by=by, arrived_at=arrived + 1, password="Newer-Horse-10")
+        assert (await desk.refusal(by=by, arrived_at=arrived)).code == "change.stale"
+
+    run(body())
+
+
 def test_one_change_too_many_stops_a_source_and_no_other() -> None:
     """It is told to come again after minutes, as is a key of a stopped source; the log names the way out."""
 
@@ -621,6 +652,27 @@ def test_the_policy_is_asked_as_often_as_changes_are_sent_and_apart_from_them() 
             ask()
         await desk.take(by=slow)
         assert desk.counting.batches == [1]
+
+    run(body())
+
+
+def test_what_is_passed_on_is_admitted_at_the_sources_rate_and_never_of_a_stopped_one() -> None:
+    """It takes nothing from the changes; whom the source may not touch is known by any of the names."""
+
+    async def body() -> None:
+        desk, slow = Desk(never=frozenset({"root@example.com"})), ruled(rate=1.0, never=frozenset({"u-1"}))
+        for _ in range(3):
+            desk.accept.admit(slow, "default")
+        with pytest.raises(NotAccepted, match="too fast"):
+            desk.accept.admit(slow, "default")
+        await desk.take(by=slow)
+        with pytest.raises(NotAccepted) as caught:
+            desk.accept.admit(replace(PORTAL, stopped_at=1.0), "default")
+        assert (caught.value.code, caught.value.retry_after) == ("source.stopped", 300.0)
+        desk.accept.spare(slow, "default", "u-2", "jane@example.com")
+        for names in (("u-2", "Root@example.com"), ("U-1", "jane@example.com")):
+            with pytest.raises(NotAccepted, match="not by this source"):
+                desk.accept.spare(slow, "default", *names)
 
     run(body())
 

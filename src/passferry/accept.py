@@ -64,7 +64,11 @@ FASTEST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A change as a source asks for it. ``changed_at`` is epoch seconds."""
+    """A change as a source asks for it. Times are epoch seconds.
+
+    ``arrived_at``: it came then, and was held up before it is asked for; used where no ``changed_at`` counts.
+    ``user_name``: the user's, where it is known beside ``user``.
+    """
 
     org: str
     user: Reference
@@ -72,6 +76,8 @@ class Request:
     changed_at: float | None = None
     idempotency_key: str | None = None
     bulk: bool = False
+    arrived_at: float | None = None
+    user_name: str | None = None
 
 
 class NotAccepted(Exception):
@@ -149,6 +155,7 @@ class Accept:
         self._notices, self._orgs, self._fatal = notices, orgs, fatal
         self._meter = meter or Unmetered()
         self._rates, self._rates_of_checks = SourceRates(), SourceRates()
+        self._rates_of_writes = SourceRates()
         self._queues: dict[str, deque[_Item]] = defaultdict(deque)
         self._backlog: dict[str, tuple[float, int]] = {}
         self._committing: dict[str, asyncio.Task[None]] = {}
@@ -214,8 +221,30 @@ class Accept:
 
         It may ask as often as it may send, and what it asks takes nothing from what it sends.
         """
-        self._admit(self._rates_of_checks, caller, self._orgs[org])
+        self.admit_look(caller, org)
         return self.violations(org, user, password)
+
+    def admit_look(self, caller: Caller, org: str) -> None:
+        """Let ``caller`` ask something, as often as ``check``. Raises ``NotAccepted``."""
+        self._admit(self._rates_of_checks, caller, self._orgs[org])
+
+    def admit(self, caller: Caller, org: str) -> None:
+        """Let ``caller`` change something at the target that is no password.
+
+        It may as often as it may send, and takes nothing from what it sends. Raises ``NotAccepted``.
+        """
+        if caller.stopped_at is not None:
+            raise _stopped()
+        self._admit(self._rates_of_writes, caller, self._orgs[org])
+
+    def spare(self, caller: Caller, org: str, *names: str) -> None:
+        """Raise ``NotAccepted`` when the user with these ``names`` is one that ``caller`` may not touch."""
+        if names_one(self.never(caller, org), *names):
+            raise _protected()
+
+    def never(self, caller: Caller, org: str) -> frozenset[str]:
+        """The folded names of the users that ``caller`` may not touch."""
+        return self._orgs[org].never | caller.rules.never
 
     def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
         """The policy's verdict, as a change would get it."""
@@ -261,8 +290,7 @@ class Accept:
         latest = self._clock.now() + caller.rules.clock_ahead
         if request.changed_at is not None and request.changed_at > latest:
             raise NotAccepted("changed.at.future", "changedAt is too far ahead of the gateway's clock.")
-        if names_one(intake.never | caller.rules.never, request.user.value):
-            raise _protected()
+        self.spare(caller, request.org, request.user.value, request.user_name or request.user.value)
         violations = check(request.password, _name_in(request.user), intake.rules)
         if violations:
             raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
@@ -295,8 +323,9 @@ class Accept:
             now=now,
             expires_at=now + intake.time_to_live,
             changed_at=request.changed_at,
+            arrived_at=request.arrived_at,
             bulk=request.bulk or caller.rules.bulk,
-            never=intake.never | caller.rules.never,
+            never=self.never(caller, request.org),
             most_an_hour=caller.rules.most_an_hour,
             idempotency_key=request.idempotency_key,
             body_mac=self._body_mac(request) if request.idempotency_key is not None else b"",

@@ -125,7 +125,7 @@ def test_genesys_is_asked_in_its_own_way() -> None:
         'GET https://api.example/api/v2/scim/v2/groups?filter=displayName eq "x"&startIndex=1&count=25',
     ]
     assert b"users/u%2F1?" in scene.requests[0].url.raw_path
-    assert scene.slots == [READ, BULK_LIST, BULK_LIST, READ]
+    assert scene.slots == [READ, BULK_LIST, BULK_LIST, BULK_LIST]
 
 
 def test_other_providers_are_asked_as_the_rfc_has_it() -> None:
@@ -186,6 +186,36 @@ def test_a_filter_that_is_not_honoured_links_nobody() -> None:
     found = scene.run(lambda it: it.search("Users", named("jane@example.com")))
     assert isinstance(found, Found)
     assert ([json.loads(item)["id"] for item in found.items], found.total) == (["u-1"], 1)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "slot"),
+    [
+        ("id", READ),
+        ("userName", READ),
+        ("externalId", READ),
+        ("active", BULK_LIST),
+        ("displayName", BULK_LIST),
+    ],
+)
+def test_only_who_asks_for_one_goes_with_people(attribute: str, slot: int) -> None:
+    """Every other filter may find everybody."""
+    scene = Scene(lambda request: page(JANE))
+    scene.run(lambda it: it.search("Users", Query(Equals(attribute, "x"), attributes=("title",))))
+    assert set(scene.slots) == {slot}
+
+
+def test_a_filter_of_another_attribute_that_is_not_honoured_shows_nobody_else() -> None:
+    """What it compares is asked for; a truth value is sent as it is, and once."""
+    users = [{"id": "u-1", "active": True}, {"id": "u-2", "active": False}, {"id": "u-3"}]
+    scene = Scene(lambda request: page(*users))
+    wanted = Query(Equals("active", "false", literal=True), attributes=("id",))
+    found = scene.run(lambda it: it.search("Users", wanted))
+    assert isinstance(found, Found)
+    assert ([json.loads(item)["id"] for item in found.items], found.total) == (["u-2"], 1)
+    (request,) = scene.requests
+    assert request.url.params["filter"] == "active eq false"
+    assert request.url.params.get_list("attributes") == ["id", "active"]
 
 
 def test_one_who_does_not_show_the_external_id_is_believed_only_when_alone() -> None:

@@ -216,6 +216,81 @@ def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -
     assert here() == ["keys"]
 
 
+@pytest.mark.parametrize("how", ["replaced", "written to"])
+def test_another_file_in_its_place_is_not_deleted(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It was never sent: whoever put it there while the first was followed finds it, and is told."""
+    path = file(*some(1))
+    follow = cli_import_run.follow
+
+    def meanwhile(*given: Any) -> None:
+        follow(*given)
+        if how == "replaced":
+            other = file(*some(1), name="other.csv")
+            os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+            other.replace(path)
+        else:
+            path.write_text("userName,password\n" + "\n".join(some(2)) + "\n")
+
+    monkeypatch.setattr(cli_import_run, "follow", meanwhile)
+    done = cli("import", str(path), "--delete-after")
+    assert (done.code, "is kept: it is not the file that was sent" in done.err) == (0, True)
+    assert here() == ["keys", "new.csv"]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run", "--no-lookup")])
+def test_of_a_file_whose_last_line_has_no_end_nothing_is_sent(
+    cli: Cli, gateway: Gateway, dry: tuple[str, ...]
+) -> None:
+    """Its last password may be cut off."""
+    path = file(*some(2))
+    path.write_bytes(path.read_bytes()[:-1])
+    done = cli("import", str(path), *dry)
+    assert (done.code, "its last line has no end" in done.err, GOOD in done.err) == (1, True, False)
+    assert gateway.asked == []
+
+
+def test_a_file_that_is_being_written_is_not_sent(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was written to a moment ago is looked at once more; an old one is not waited for."""
+    path = file(*some(2))
+    waits: list[float] = []
+
+    def written_to(seconds: float) -> None:
+        waits.append(seconds)
+        with path.open("a") as more:
+            more.write("u2@example.com,Cut-o")
+
+    monkeypatch.setattr(cli_import_run.Gateway.__init__, "__defaults__", (written_to, lambda: 0.0))
+    done = cli("import", str(path))
+    assert (done.code, "was changed while it was read" in done.err) == (1, True)
+    assert (gateway.sent, len(waits), 0 < waits[0] <= 2) == ([], 1, True)
+    path = file(*some(2))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert cli("import", str(path)).code == 0
+    assert len(waits) == 1
+
+
+def test_a_file_that_is_changed_on_its_way_ends_there(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is sent of what nobody surveyed."""
+    path = file(*some(5))
+    accept = gateway._accept
+
+    def touched(headers: dict[str, str], body: dict[str, Any]) -> Told:
+        if len(gateway.sent) == 1:
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+        return accept(headers, body)
+
+    monkeypatch.setattr(gateway, "_accept", touched)
+    done = cli("import", str(path))
+    assert (done.code, "was changed while it was read" in done.err) == (1, True)
+    assert len(gateway.sent) == 2
+
+
 def test_a_dry_run_asks_policy_and_target_and_sends_nothing(cli: Cli, gateway: Gateway) -> None:
     """Broken rules, unknown and inactive users, by row; users by name and by id."""
     gateway.users = {"u0@example.com": True, "u1@example.com": False, "u3@example.com": True}

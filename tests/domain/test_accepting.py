@@ -84,6 +84,25 @@ def test_a_change_without_a_time_is_never_too_old() -> None:
     assert judge(ITEM, UserRow(1, NOW + 9e9, "portal"), None, None) == Accepted(None)
 
 
+@pytest.mark.parametrize(
+    ("newest_at", "verdict"),
+    [
+        (NOW - 5.001, Accepted(None)),
+        (NOW - 5, Accepted(None)),
+        (NOW - 4.999, Stale()),
+        (NOW, Stale()),
+        (NOW + 0.001, Accepted(None)),
+    ],
+)
+def test_a_change_that_was_held_up_and_overtaken_comes_too_late(newest_at: float, verdict: Verdict) -> None:
+    """From any source; what is later than now only says that the clock was put back."""
+    item = replace(ITEM, arrived_at=NOW - 5)
+    for source in ("portal", "hr"):
+        assert judge(item, UserRow(1, newest_at, source), None, None) == verdict
+    told = replace(item, changed_at=NOW)
+    assert judge(told, UserRow(1, NOW - 1, "hr"), None, None) == Accepted(None)
+
+
 def test_a_stale_replay_is_stale() -> None:
     """The live password under an older time: the newest accepted change is what counts."""
     item = replace(SAME, changed_at=NOW - 1)

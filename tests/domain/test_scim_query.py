@@ -4,6 +4,7 @@ Invariant of the fuzzing: any query string is a ``Query``, or refused with ``Bad
 """
 
 import json
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 
 from passferry.domain.scim_query import Equals, Query, meets, query
 from passferry.domain.scim_split import BadScim
+
+SCHEMAS = "urn:ietf:params:scim:schemas:core:2.0"
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 
 def asked(**fields: str) -> Query:
@@ -27,7 +31,8 @@ def asked(**fields: str) -> Query:
         ("userName eq jane@example.com", Equals("userName", "jane@example.com")),
         ('externalId eq "0\\"0\\u00e9"', Equals("externalId", '0"0é')),
         (' userName  eq  "a b" ', Equals("userName", "a b")),
-        ("active eq false", "active eq false"),
+        ("active EQ False", Equals("active", "false", literal=True)),
+        ("title eq null", "title eq null"),
         ('userName eq "a" and active eq true', 'userName eq "a" and active eq true'),
         ('emails[type eq "work"]', 'emails[type eq "work"]'),
         ('userName sw "a"', 'userName sw "a"'),
@@ -102,14 +107,57 @@ def test_what_a_filter_compares_is_shown_so_that_it_can_be_checked() -> None:
         ({"externalId": "A"}, Equals("externalId", "A"), True),
         ({"externalId": "a"}, Equals("externalId", "A"), False),
         ({}, Equals("externalId", "A"), None),
-        ({}, Equals("title", "A"), True),
+        ({}, Equals("title", "A"), None),
+        ({"title": "a"}, Equals("title", "A"), True),
+        ({"title": "b"}, Equals("urn:ietf:params:scim:schemas:core:2.0:User:title", "A"), False),
+        ({"id": "1"}, Equals("id", "2"), False),
+        ({"active": False}, Equals("active", "false", literal=True), True),
+        ({"active": True}, Equals("active", "false", literal=True), False),
+        ({"emails": [{"value": "a"}, {"Value": "b"}]}, Equals("emails.value", "b"), True),
+        ({"emails": [{"value": "a"}, {"value": "b"}]}, Equals("email", "c"), False),
+        ({ENTERPRISE: {"employeeNumber": 7}}, Equals(f"{ENTERPRISE}:employeeNumber", "7"), True),
+        ({ENTERPRISE: {"manager": {"value": "m"}}}, Equals("manager", "m"), True),
+        ({ENTERPRISE: {"division": "x"}}, Equals("division", "y"), False),
+        ({"displayName": "Everybody"}, Equals(f"{SCHEMAS}:Group:displayName", "Nobody"), False),
+        ({"name": {"value": {"value": "x"}}}, Equals("name", "x"), None),
     ],
 )
 def test_a_user_is_held_against_the_filter_that_found_it(
-    user: dict[str, str], wanted: Equals, verdict: bool | None
+    user: dict[str, Any], wanted: Equals, verdict: bool | None
 ) -> None:
-    """Names in any letter case, external ids exactly; None when it is not shown."""
+    """Only external ids exactly; in extensions and in values of several parts; None when it is not shown."""
     assert meets(json.dumps(user), wanted) is verdict
+
+
+@pytest.mark.parametrize(
+    ("attribute", "shown"),
+    [
+        ("email", "emails"),
+        ("name.familyName", "name"),
+        (f"{ENTERPRISE}:manager.value", f"{ENTERPRISE}:manager"),
+    ],
+)
+def test_what_must_be_shown_to_be_compared(attribute: str, shown: str) -> None:
+    """The whole attribute, under the name that it has in a resource."""
+    assert Equals(attribute, "x").shown == shown
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "value", ENTERPRISE]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["a", "value", "b"]), inner, max_size=3)
+            ),
+        ),
+    ),
+    st.sampled_from(["a", "a.b", "value", f"{ENTERPRISE}:a.value", "urn:x:a", ".", ":"]),
+)
+def test_any_resource_is_held_against_any_filter(resource: dict[str, Any], attribute: str) -> None:
+    """Whatever it shows."""
+    assert meets(json.dumps(resource), Equals(attribute, "x")) in (True, False, None)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: b"filter=" + quote(text).encode()))

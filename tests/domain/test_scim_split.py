@@ -70,10 +70,10 @@ def test_every_spelling_of_a_password_is_found_and_nothing_is_left_to_pass_on(op
 
 
 def test_other_operations_are_left_as_they_stand() -> None:
-    """Beside a password each goes on with its own text; only op is written in lower case."""
+    """Beside a password each goes on with its own text: op, path and value, and nothing else."""
     text = (
         '{"Operations":[{"op":"Replace","path":"title","value": "\\u0042oss" },'
-        '{"op":"add","path":"x","value":1.50},'
+        '{"op":"add","Path":"x","value":1.50,"y":{"a":1}},'
         f'{{"op":"replace","value":{{"active":false,"password":{json.dumps(CANARY)},"n":1E2}}}}]}}'
     )
     split = split_patch(text)
@@ -85,10 +85,34 @@ def test_other_operations_are_left_as_they_stand() -> None:
     )
 
 
-def test_of_several_passwords_in_one_patch_the_last_one_counts() -> None:
-    """As if the operations were applied in turn."""
-    split = split_patch(patch({"op": "add", "path": "password", "value": "first"}, SPELLINGS[0]))
-    assert holds(split, CANARY)
+ODD_NAMES = [
+    "password",
+    "PassWord",
+    f"{USER_SCHEMA}:password",
+    f"{USER_SCHEMA.upper()}:Password",
+    "passwords",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("operation", [*SPELLINGS[:2], {"op": "add", "path": "title", "value": "x"}], ids=str)
+def test_a_password_in_an_odd_member_is_refused(name: str, operation: dict[str, Any]) -> None:
+    """In an operation beside op, path and value, or beside the operations: neither lost nor passed on."""
+    for value in (CANARY, None):
+        assert refusal(split_patch, patch(operation | {name: value})) == "invalidPath"
+        whole = {"Operations": [operation], name: value}
+        assert refusal(split_patch, json.dumps(whole)) == "invalidPath"
+    assert refusal(split_patch, patch(operation | {"x": {name: CANARY}})) == "invalidPath"
+    assert (
+        refusal(split_patch, json.dumps({"Operations": [operation], "x": [{name: CANARY}]})) == "invalidPath"
+    )
+
+
+@pytest.mark.parametrize("again", SPELLINGS, ids=lambda one: json.dumps(one)[:60])
+def test_a_password_given_twice_in_one_patch_is_refused(again: dict[str, Any]) -> None:
+    """Which one is meant would be a guess, even if they are the same."""
+    first = {"op": "add", "path": "password", "value": CANARY}
+    assert refusal(split_patch, patch(first, again)) == "invalidSyntax"
 
 
 @pytest.mark.parametrize(
@@ -199,18 +223,38 @@ OPERATION = st.fixed_dictionaries(
         "op": st.sampled_from(["add", "Replace", "REMOVE", "x", 1, None]),
         "path": st.sampled_from(["password", URN, f"{URN}:password", "title", "emails[x]", "", 7, None]),
         "value": JSON_VALUES | st.fixed_dictionaries({"password": JSON_VALUES, "title": JSON_VALUES}),
+        **dict.fromkeys([*ODD_NAMES, "x"], st.just(CANARY) | JSON_VALUES),
     },
 )
 
 
-@given(st.lists(OPERATION, max_size=4))
-def test_any_patch_is_split_or_refused(operations: list[Any]) -> None:
-    """And never is anything called a password left in the rest."""
+def passwords_in(value: Any) -> list[Any]:
+    """The values of all members, at any depth, that are named like a password."""
+    if isinstance(value, list):
+        return [found for inner in value for found in passwords_in(inner)]
+    if not isinstance(value, dict):
+        return []
+    odd = {name.casefold() for name in ODD_NAMES}
+    return [inner for name, inner in value.items() if name.casefold() in odd] + passwords_in(
+        list(value.values())
+    )
+
+
+BESIDE = st.fixed_dictionaries({}, optional=dict.fromkeys([*ODD_NAMES, "x", "schemas"], JSON_VALUES))
+
+
+@given(st.lists(OPERATION, max_size=4), BESIDE | st.just({}))
+def test_any_patch_is_split_or_refused(operations: list[Any], beside: dict[str, Any]) -> None:
+    """And never is anything called a password left in the rest, nor one lost that stands anywhere."""
+    text = json.dumps({"Operations": operations, **beside})
     try:
-        split = split_patch(patch(*operations))
+        split = split_patch(text)
     except BadScim:
         return
-    assert '"password"' not in (split.rest or "").casefold()
+    assert '"password' not in (split.rest or "").casefold()
+    assert ':password"' not in (split.rest or "").casefold()
+    if split.password is None:
+        assert all(value is None for value in passwords_in(json.loads(text)))
 
 
 @given(st.text() | st.text(alphabet='{}[]":,\\ pasword\u2028\ud800e1-.'))

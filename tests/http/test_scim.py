@@ -145,6 +145,38 @@ def test_what_is_not_accepted_now_is_an_error_with_a_time(code: str) -> None:
     assert answer.headers["retry-after"] == "7"
 
 
+def test_a_change_counts_from_its_arrival_and_says_who_the_user_is() -> None:
+    """Before the looks at the user, in which another request may overtake it: that is 409."""
+    world = ScimWorld()
+    look = world.provider.one
+
+    async def slow(*given: Any, **more: Any) -> Any:
+        world.clock.at += 3
+        return await look(*given, **more)
+
+    world.provider.one = slow  # type: ignore[method-assign]
+    for send in (world.put, lambda password: world.patch(REPLACE, org="emea")):
+        arrived = world.clock.at
+        assert send(GOOD).status_code == 200
+        request = world.accept.requests.pop()
+        assert (request.arrived_at, request.user_name) == (arrived, "jane@example.com")
+    world.accept.refusal = NotAccepted("change.stale", "A newer change is accepted.")
+    assert is_error(world.put(GOOD), 409, None, "change.stale")
+
+
+@pytest.mark.parametrize(("state", "looks"), [(State.APPLIED, 2), (State.PENDING, 1), (State.DELIVERING, 1)])
+def test_a_user_whose_password_is_on_its_way_is_not_read_again(state: State, looks: int) -> None:
+    """Nothing has changed at the target yet; a version that will not last is not given."""
+    world = ScimWorld()
+    world.accept.outcome = change("x", state=state)
+    answer = world.put(GOOD)
+    assert (answer.status_code, len(world.provider.looks), "etag" in answer.headers) == (
+        200,
+        looks,
+        looks == 2,
+    )
+
+
 def test_a_store_that_fails_is_an_error_of_scim() -> None:
     """503, as everywhere."""
     world = ScimWorld()
@@ -388,9 +420,33 @@ def test_the_password_of_a_created_user_is_taken_where_its_source_is_expected_to
     assert (answer.status_code, answer.headers["passferry-change-status"]) == (201, "pending")
     (request,) = world.accept.requests
     assert (request.password.reveal(), request.user) == (GOOD, Reference("id", answer.json()["id"]))
+    assert request.user_name == "new@example.com"
     weak = world.scim("POST", "/Users", new | {"password": "1"}, org="emea", key=world.emea)
     assert is_error(weak, 400, "invalidValue")
     assert len(world.provider.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        ({"refusal": NotAccepted("source.too.fast", "Too fast.", retry_after=1)}, "source.too.fast"),
+        ({"failure": StoreBusy("held")}, "store.busy"),
+    ],
+    ids=["refused", "store"],
+)
+def test_a_user_that_was_created_is_answered_with_even_if_its_password_is_not_taken(
+    trouble: dict[str, Any], code: str
+) -> None:
+    """201, since the user is there; the header says that a password must be sent anew."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(generated=True)})
+    for name, value in trouble.items():
+        setattr(world.accept, name, value)
+    new = {"userName": "new@example.com", "password": GOOD}
+    answer = world.scim("POST", "/Users", new, org="emea", key=world.emea)
+    assert (answer.status_code, answer.headers["passferry-change-status"]) == (201, f"refused {code}")
+    assert answer.headers["location"].endswith(answer.json()["id"])
+    assert "passferry-change-id" not in answer.headers
+    assert GOOD not in answer.text
 
 
 def test_a_user_is_deleted_at_its_version() -> None:
@@ -404,6 +460,67 @@ def test_a_user_is_deleted_at_its_version() -> None:
         400,
         "invalidVers",
     )
+
+
+ADMIN = {USER: JANE | {"userName": "Admin@Example.com"}}
+RENAMED = {"userName": "spare@example.com", "password": GOOD}
+
+
+@pytest.mark.parametrize("never", ["admin@example.com", USER])
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("PUT", RENAMED),
+        ("PATCH", {"Operations": [{"op": "replace", "path": "userName", "value": "spare@example.com"}]}),
+        ("PATCH", {"Operations": [{"op": "replace", "path": "active", "value": False}, REPLACE]}),
+        ("DELETE", None),
+    ],
+)
+def test_a_user_that_is_not_to_be_touched_is_not_renamed_first(method: str, body: Any, never: str) -> None:
+    """Whom the id names is looked up before anything is passed on; under a new name nobody would know."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({never}))})
+    world.provider.users = dict(ADMIN)
+    answer = world.scim(method, f"/Users/{USER}", body, org="emea", key=world.emea)
+    assert is_error(answer, 403, None, "user.protected")
+    assert (world.provider.sent, world.accept.requests) == ([], [])
+    assert world.provider.looks == [(USER, True)]
+    assert world.scim(method, f"/Users/{USER}", body, org="emea").status_code in (200, 204)
+
+
+def test_whoever_cannot_be_looked_up_is_not_touched() -> None:
+    """Where some users must not be, the target's silence says nothing of this one."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({"admin@example.com"}))})
+    world.provider.away = AWAY
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 503, None, "target.unreachable")
+    world.provider.away, world.provider.users = None, {USER: {"id": USER, "meta": {"version": "7"}}}
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 502, None, "target.answer.unusable")
+    assert (world.provider.sent, world.accept.requests) == ([], [])
+
+
+def test_nobody_gets_a_name_that_is_not_to_be_touched() -> None:
+    """Neither a new user nor one that there is."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({"jane@example.com"}))})
+    world.provider.users = {USER: JANE | {"userName": "joan@example.com"}}
+    new = {"userName": "jane@example.com"}
+    assert is_error(world.scim("POST", "/Users", new, org="emea", key=world.emea), 403, None, "protected")
+    assert is_error(world.put(GOOD, org="emea", key=world.emea), 403, None, "user.protected")
+    assert world.provider.sent == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, f"/{kind}/{USER}") for method in ("PUT", "PATCH", "DELETE") for kind in ("Users", "Groups")]
+    + [("POST", "/Users"), ("POST", "/Groups")],
+)
+def test_a_stopped_source_changes_nothing_at_the_target(method: str, path: str) -> None:
+    """429 as for its passwords: nothing is passed on."""
+    world = ScimWorld()
+    world.accept.not_admitted = NotAccepted("source.stopped", "It is stopped.", retry_after=300)
+    body = {"Operations": [{"op": "add", "path": "title", "value": "x"}]} if method == "PATCH" else JANE
+    answer = world.scim(method, path, body, org="emea")
+    assert is_error(answer, 429, None, "source.stopped")
+    assert answer.headers["retry-after"] == "300"
+    assert (world.provider.sent, world.accept.admitted) == ([], [("portal", "emea")])
 
 
 def test_nothing_is_passed_on_to_a_paused_org() -> None:
@@ -426,6 +543,25 @@ def test_a_user_is_found_by_name_and_by_external_id() -> None:
     nobody = world.scim("GET", by_filter('userName eq "nobody@example.com"')).json()
     assert (nobody["totalResults"], nobody["Resources"]) == (0, [])
     assert is_error(world.scim("GET", by_filter('password eq "x"')), 400, "invalidFilter")
+
+
+@pytest.mark.parametrize("text", ['userName sw "a"', 'emails[type eq "work"]', 'id eq "a" or active eq true'])
+def test_a_filter_that_nobody_can_check_is_refused(text: str) -> None:
+    """400 at Genesys Cloud; another provider is asked, which knows its own filters."""
+    world = ScimWorld()
+    assert is_error(world.scim("GET", by_filter(text)), 400, "invalidFilter")
+    assert world.provider.queries == []
+    assert world.scim("GET", by_filter(text), org="plain").status_code == 200
+
+
+@pytest.mark.parametrize("path", [f"/Users/{USER}", "/Users"])
+def test_a_source_that_asks_too_fast_is_told_so(path: str) -> None:
+    """429, and the target is left alone."""
+    world = ScimWorld()
+    world.accept.not_admitted = NotAccepted("source.too.fast", "Too fast.", retry_after=2)
+    answer = world.scim("GET", path)
+    assert is_error(answer, 429, None, "source.too.fast")
+    assert (answer.headers["retry-after"], world.provider.looks, world.provider.queries) == ("2", [], [])
 
 
 def test_a_user_is_read_with_its_version_and_not_again_at_that_version() -> None:

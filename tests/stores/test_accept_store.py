@@ -197,6 +197,23 @@ def test_age_is_judged_across_the_references_of_one_user(bench: Bench) -> None:
     run(body)
 
 
+def test_of_changes_that_were_held_up_the_one_that_arrived_last_wins(bench: Bench) -> None:
+    """Whichever was accepted first: each counts from its arrival, and so does its replay."""
+
+    async def body() -> None:
+        bench.now += 10
+        await bench.accepted("a@example.com", "two", arrived_at=NOW + 1)
+        assert await bench.accept(bench.new("a@example.com", "one", arrived_at=NOW)) == [Stale()]
+        await bench.accepted("b@example.com", "one", arrived_at=NOW)
+        await bench.accepted("b@example.com", "two", arrived_at=NOW + 1)
+        await bench.accepted("c@example.com", "one", arrived_at=NOW)
+        (replayed,) = await bench.accept(bench.new("c@example.com", "one", arrived_at=NOW + 2))
+        assert isinstance(replayed, Replayed)
+        assert await bench.accept(bench.new("c@example.com", "two", arrived_at=NOW + 1)) == [Stale()]
+
+    run(body)
+
+
 def test_a_replay_with_a_later_time_makes_older_changes_stale(bench: Bench) -> None:
     """The replayed password is the user's at that time: what is older comes too late."""
 

@@ -22,6 +22,8 @@ MOST_KEPT = 256
 MOST_BYTES = 4 * 1024 * 1024
 """and their bytes."""
 
+_OF_ONE = frozenset({"id", "username", "externalid"})
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -110,10 +112,10 @@ class Relay:
     async def search(self, kind: str, query: Query) -> Found | Answer | Outcome:
         """See the port. A filter value is tried with quotes and without, until one form has found somebody.
 
-        Who was found by another name or external id than was asked for is left out.
+        Whoever has something else than was asked for is left out.
         """
-        if isinstance(query.filter, Equals) and query.filter.name in ("username", "externalid"):
-            query = query.showing(query.filter.attribute)
+        if isinstance(query.filter, Equals) and query.filter.name != "id":  # which is always shown
+            query = query.showing(query.filter.shown)
         found: Found | Answer | Outcome = Found(0, [])
         for condition, quoted in self._conditions(query):
             answer = await self._read(self._list_url(kind, query, condition), self._priority(query))
@@ -180,6 +182,9 @@ class Relay:
         if not isinstance(wanted, Equals):
             yield wanted, None
             return
+        if wanted.literal:
+            yield f"{wanted.attribute} eq {wanted.value}", None
+            return
         plain_form = any(sign in wanted.value for sign in ' "\\()[]{}') or not wanted.value.isprintable()
         first = self._quoted is not False
         for quoted in [True] if plain_form else [first, not first]:
@@ -187,8 +192,9 @@ class Relay:
             yield f"{wanted.attribute} eq {value}", quoted
 
     def _priority(self, query: Query) -> int:
-        """Who asks for everybody gives way to whoever asks for one."""
-        return READ if query.filter is not None else BULK_LIST
+        """Who asks for many gives way to whoever asks for one."""
+        one = isinstance(query.filter, Equals) and query.filter.name in _OF_ONE
+        return READ if one else BULK_LIST
 
     def _tag(self, version: str | None) -> str | None:
         if version is None:

@@ -221,9 +221,8 @@ class _Page:
         if replaces is not None:
             self._replace(replaces, item)
         self._new[change.id] = self._live[item.user.key] = change
-        newest_at = item.changed_at if item.changed_at is not None else item.now
         old = self._users.get(item.user.key)
-        row = UserRow(change.seq, newest_at, item.source)
+        row = UserRow(change.seq, item.made_at, item.source)
         self._users[item.user.key] = _User(row, old.resolved_id if old else None, dirty=True)
 
     def _replace(self, old: Change, item: NewChange) -> None:
@@ -246,9 +245,8 @@ class _Page:
         (self._new if live.id in self._new else self._changed)[live.id] = newest
         self._live[item.user.key] = newest
         user = self._users[item.user.key]
-        at = item.changed_at if item.changed_at is not None else item.now
-        if at > user.row.newest_at:
-            user.row = UserRow(newest.seq, at, item.source)
+        if item.made_at > user.row.newest_at:
+            user.row = UserRow(newest.seq, item.made_at, item.source)
         else:
             user.row = replace(user.row, newest_seq=newest.seq)
         user.dirty = True

@@ -25,6 +25,7 @@ class NewChange:
     now: float
     expires_at: float
     changed_at: float | None = None
+    arrived_at: float | None = None  # where it was held up between its arrival and now, and tells no time
     bulk: bool = False
     idempotency_key: str | None = None
     body_mac: bytes = b""
@@ -33,13 +34,20 @@ class NewChange:
     same: Callable[[Change], bool] = lambda live: False  # whether a live change holds the same password
     anew: Callable[[], bytes] | None = None  # seals it once more, after the sealing key was replaced
 
+    @property
+    def made_at(self) -> float:
+        """When its password was chosen, as well as that is known."""
+        if self.changed_at is not None:
+            return self.changed_at
+        return self.now if self.arrived_at is None else self.arrived_at
+
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
     """What is kept of a user for good."""
 
     newest_seq: int
-    newest_at: float  # the newest change's changedAt, else its accept time
+    newest_at: float  # the newest change's ``made_at``
     newest_source: str
 
 
@@ -110,9 +118,21 @@ def judge(
         earlier = user.newest_at - item.changed_at
         if earlier > 0 if user.newest_source == item.source else earlier >= CLOCK_TOLERANCE:
             return Stale()
+    if user is not None and _overtaken(item, user):
+        return Stale()
     if live is not None and live.sealed is not None and not _waits_in_bulk(item, live) and item.same(live):
         return Replayed(live.id)
     return Accepted(live)
+
+
+def _overtaken(item: NewChange, user: UserRow) -> bool:
+    """Whether a change that arrived after ``item`` was accepted while ``item`` was held up.
+
+    One that is later than now does not count: the clock was put back, which must not lock the user out.
+    """
+    if item.changed_at is not None or item.arrived_at is None:
+        return False
+    return item.arrived_at < user.newest_at <= item.now
 
 
 def _waits_in_bulk(item: NewChange, live: Change) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import parse_qsl
 
 from passferry.domain.scim import USER_SCHEMA, NotScim, members, text_of, value_of
@@ -13,6 +14,9 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BARE = re.compile(r"[^\s\"'`()\[\]{}<>\\,;\x00-\x1f\x7f]+")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 _LONGEST_FILTER = 2048
+_CORE = re.compile(r"^urn:ietf:params:scim:schemas:core:2\.0:[a-z]+:")
+_ALIASES = {"email": "emails"}
+"""What Genesys Cloud calls otherwise in filters (developer.genesys.cloud/platform/scim)."""
 _PREFIX = USER_SCHEMA.casefold() + ":"
 
 
@@ -22,11 +26,19 @@ class Equals:
 
     attribute: str  # as it came
     value: str
+    literal: bool = False  # true or false, which have no quotes
 
     @property
     def name(self) -> str:
-        """The attribute without its schema, in lower case."""
-        return self.attribute.casefold().removeprefix(_PREFIX)
+        """The attribute without the core schema, in lower case."""
+        return _CORE.sub("", self.attribute.casefold())
+
+    @property
+    def shown(self) -> str:
+        """The attribute that must be shown, so that it can be compared."""
+        schema, colon, path = self.attribute.rpartition(":")
+        top = path.partition(".")[0]
+        return f"{schema}{colon}{_ALIASES.get(top.casefold(), top)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +105,12 @@ def _filter(text: str) -> Equals | str:
     if "password" in _QUOTED.sub('""', text).casefold():
         raise BadScim("invalidFilter", "there is no filter by password")
     match = _EQUALS.fullmatch(text)
-    value = _value(match[2]) if match is not None else None
-    return Equals(match[1], value) if match is not None and value is not None else text
+    if match is None:
+        return text
+    if match[2].casefold() in ("true", "false"):
+        return Equals(match[1], match[2].casefold(), literal=True)
+    value = _value(match[2])
+    return Equals(match[1], value) if value is not None else text
 
 
 def _value(text: str) -> str | None:
@@ -104,22 +120,47 @@ def _value(text: str) -> str | None:
             return text_of(value_of(text))
         except NotScim:
             return None
-    plain = _BARE.fullmatch(text) is not None and text.casefold() not in ("true", "false", "null")
+    plain = _BARE.fullmatch(text) is not None and text.casefold() != "null"
     return text if plain else None
 
 
 def meets(item: str, wanted: Equals) -> bool | None:
-    """Whether a user found by ``wanted`` is one: a filter that is not honoured must not link accounts.
+    """Whether a resource found by ``wanted`` is one: a filter that is not honoured must not link accounts.
 
-    None when the user does not show it. Only names and external ids are looked at; by anything else the
-    target is believed. Raises ``NotScim``.
+    External ids are compared exactly, everything else in any letter case. None when it does not show the
+    attribute. Raises ``NotScim``.
     """
-    if wanted.name not in ("username", "externalid"):
-        return True
-    named = {name.casefold(): value for name, value in members(item)}
-    found = text_of(value_of(named.get(wanted.name, "null")))
-    if found is None:
+    schema, _, path = wanted.name.rpartition(":")
+    user = {name: value_of(value) for name, value in members(item)}
+    found: list[Any] = [user]
+    for step in ([schema] if schema else []) + _ALIASES.get(path, path).split("."):
+        found = _below(found, step)
+        if not found and not schema:  # of an extension, whose name may be left out
+            found = _below(
+                [value for name, value in user.items() if name.casefold().startswith("urn:")], step
+            )
+    texts = [text for value in found for text in _texts(value)]
+    if not texts:
         return None
-    return (
-        found == wanted.value if wanted.name == "externalid" else found.casefold() == wanted.value.casefold()
-    )
+    if wanted.name == "externalid":
+        return wanted.value in texts
+    return wanted.value.casefold() in [text.casefold() for text in texts]
+
+
+def _below(values: Sequence[Any], step: str) -> list[Any]:
+    """What the objects of ``values`` have under the name ``step``, each value of several for itself."""
+    found = [
+        value
+        for one in values
+        if isinstance(one, dict)
+        for name, value in one.items()
+        if name.casefold() == step
+    ]
+    return [each for value in found for each in (value if isinstance(value, list) else [value])]
+
+
+def _texts(value: Any) -> list[str]:
+    """What is compared of a value: of one with parts, its `value` (RFC 7643 §2.4)."""
+    values = _below([value], "value") if isinstance(value, dict) else [value]
+    texts = ["true" if each is True else "false" if each is False else each for each in values]
+    return [text for text in texts if isinstance(text, str)]

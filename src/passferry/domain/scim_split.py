@@ -17,6 +17,7 @@ from passferry.domain.scim import PATCH_OP, USER_SCHEMA, NotScim, elements, memb
 _USER = USER_SCHEMA.casefold()
 _NAMES = frozenset({"password", f"{_USER}:password"})
 _NAMED_LIKE_ONE = re.compile(r"(?:^|[:.\[\s])passwords?(?:$|[\].:\[\s])")
+_OF_AN_OPERATION = ("op", "path", "value")
 _OPS = ("add", "replace", "remove")
 
 _Members = list[tuple[str, str]]
@@ -57,9 +58,9 @@ def split_user(text: str) -> Split:
 def split_patch(text: str) -> Split:
     """A PatchOp (RFC 7644 §3.5.2): `op` in any letter case, with `path` or without, add as good as replace.
 
-    Of several passwords the last one counts, as it would when they were applied in turn. Raises ``BadScim``.
+    What is passed on is made anew of each operation's op, path and value. Raises ``BadScim``.
     """
-    named = {name.casefold(): value for name, value in _members(text)}
+    named = _named(text, ("operations",))
     kept: list[str] = []
     passwords: list[Password] = []
     for item in _reading(elements, named.get("operations", "[]"), "Operations is no list"):
@@ -68,6 +69,8 @@ def split_patch(text: str) -> Split:
         passwords += [password] if password is not None else []
     if not kept and not passwords:
         raise BadScim("invalidSyntax", "there is no operation")
+    if len(passwords) > 1:
+        raise _twice()
     operations = ",".join(kept)
     body = f'{{"schemas":[{json.dumps(PATCH_OP)}],"Operations":[{operations}]}}'
     return Split(_last(passwords), body if kept else None)
@@ -75,8 +78,7 @@ def split_patch(text: str) -> Split:
 
 def _operation(text: str) -> tuple[str | None, Password | None]:
     """What is left of one operation, and the password that it sets."""
-    found = _members(text)
-    named = {name.casefold(): value for name, value in found}
+    named = _named(text, _OF_AN_OPERATION)
     op = (text_of(value_of(named.get("op", "null"))) or "").casefold()
     if op not in _OPS:
         raise BadScim("invalidSyntax", "op must be add, replace or remove")
@@ -94,7 +96,17 @@ def _operation(text: str) -> tuple[str | None, Password | None]:
         return _pathless(op, named)
     if _mentions_one(value_of(named.get("value", "null"))):
         raise _misplaced()
-    return _object([("op", json.dumps(op)), *(each for each in found if each[0].casefold() != "op")]), None
+    kept = [(name, named[name]) for name in ("path", "value") if name in named]
+    return _object([("op", json.dumps(op)), *kept]), None
+
+
+def _named(text: str, known: tuple[str, ...]) -> dict[str, str]:
+    """The members by their names in lower case. Beside those that are ``known`` no password may stand."""
+    found = {name.casefold(): value for name, value in _members(text)}
+    for name, value in found.items():
+        if name not in known and (_NAMED_LIKE_ONE.search(name) or _mentions_one(value_of(value))):
+            raise _misplaced()
+    return found
 
 
 def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | None]:
@@ -126,7 +138,7 @@ def _parted(found: _Members) -> tuple[_Members, list[Password]]:
         else:
             kept.append((name, text))
     if len(passwords) > 1:
-        raise BadScim("invalidSyntax", "there is more than one password")
+        raise _twice()
     return kept, passwords
 
 
@@ -139,6 +151,10 @@ def _password(text: str) -> Password:
 
 def _last(passwords: list[Password]) -> Password | None:
     return passwords[-1] if passwords else None
+
+
+def _twice() -> BadScim:
+    return BadScim("invalidSyntax", "there is more than one password")
 
 
 def _misplaced() -> BadScim:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from passferry.entrypoints.csv_rows import Mistake
     from passferry.entrypoints.import_journal import Journal
 
+SETTLED = 2.0
+"""Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -96,15 +98,38 @@ class Import:
     def _surveyed(self) -> "Survey":
         from passferry.entrypoints.cli_import_run import survey
 
+        age = time.time() - self.found.st_mtime
+        if age < SETTLED:
+            self.gateway.sleep(min(SETTLED, SETTLED - age))
+        self._unmoved()
         survey_of_file = survey(self.stream)
         if survey_of_file.mistakes:
             _say_mistakes(self.path, survey_of_file.mistakes)
+        self._whole()
+        self._unmoved()
         return survey_of_file
 
     def _unmoved(self) -> None:
-        now = os.fstat(self.stream.fileno())
-        if (now.st_mtime_ns, now.st_size) != (self.found.st_mtime_ns, self.found.st_size):
-            fail(f"{self.path} was changed while it was read", "run it again on a file that stays as it is")
+        if _version(os.fstat(self.stream.fileno())) != _version(self.found):
+            hint = "run it again on a file that stays as it is; rows that were accepted before stay accepted"
+            fail(f"{self.path} was changed while it was read", hint)
+
+    def _whole(self) -> None:
+        self.stream.seek(-1, os.SEEK_END)
+        if self.stream.read(1) not in (b"\n", b"\r"):
+            what = f"nothing was sent of {self.path}: its last line has no end, so it may be cut off"
+            fail(what, "when the file is whole, end its last line with a line break", Code.FAILED)
+
+    def _delete(self) -> None:
+        """Delete the file, unless another stands in its place by now: that one was never sent."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return
+        if _version(now) == _version(self.found):
+            self.path.unlink(missing_ok=True)
+        else:
+            print(f"{self.path} is kept: it is not the file that was sent", file=sys.stderr)
 
     # --- asking only -------------------------------------------------------------------------
 
@@ -137,9 +162,9 @@ class Import:
         """Send what was not sent yet, follow it, report, and end the command."""
         from passferry.entrypoints import import_journal as journals
 
-        rows = self._surveyed()
         if self.found.st_mtime > time.time() + 300:
             fail(f"the time of {self.path} lies in the future", "`touch` it, or set the clock", Code.USAGE)
+        rows = self._surveyed()
         name = journals.identity(self.found)
         whose = f"{name} {self.gateway.url} {self.gateway.org or ''}".strip()
         problem = ""
@@ -167,6 +192,7 @@ class Import:
             step(done, "")
             for row in wanted(self.stream, rows):
                 if not journal.answered(row.number):
+                    self._unmoved()
                     send(self.gateway, row, changed_at, f"{name}-{row.number}", journal)
                     step(1, "")
         self._unmoved()
@@ -200,7 +226,7 @@ class Import:
         if not failed and (not follow or not counts["pending"]):
             journal.remove()
             if delete_after:
-                self.path.unlink()
+                self._delete()
         elif delete_after:
             print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
         raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
@@ -232,6 +258,11 @@ class Import:
         print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")
         for one in failed:
             print(f"row {one['row']}: {one['status']} {one['code']}")
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another, and from itself once somebody has written to it."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _say_mistakes(path: Path, mistakes: "list[Mistake]") -> NoReturn:

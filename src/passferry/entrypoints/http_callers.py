@@ -26,6 +26,18 @@ class Accepting(Protocol):
     ) -> Sequence[Violation]:
         """The policy's verdict on a password, or raise ``NotAccepted``: it was asked too fast."""
 
+    def admit_look(self, caller: Caller, org: str) -> None:
+        """Let a caller ask something, or raise ``NotAccepted``."""
+
+    def admit(self, caller: Caller, org: str) -> None:
+        """Let a caller change what is no password, or raise ``NotAccepted``."""
+
+    def spare(self, caller: Caller, org: str, *names: str) -> None:
+        """Raise ``NotAccepted`` when the caller may not touch the user with these names."""
+
+    def never(self, caller: Caller, org: str) -> frozenset[str]:
+        """The folded names of the users that a caller may not touch."""
+
     def violations(self, org: str, user: Reference | None, password: Password) -> Sequence[Violation]:
         """The policy's verdict on a password."""
 

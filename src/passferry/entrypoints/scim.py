@@ -113,6 +113,9 @@ async def _search(call: Call) -> Answer:
         call.kind == "Groups" and not call.proxied
     ):  # nobody needs them for passwords, and reading needs rights
         return _page(call, asked, Found(0, ()))
+    if isinstance(asked.filter, str) and not call.foreign:  # nobody could tell whether it was honoured
+        raise BadScim("invalidFilter", "a filter is one comparison here: attribute eq value")
+    call.parts.accept.admit_look(call.caller, call.org)
     return _page(call, asked, await call.provider.search(call.kind, asked))
 
 
@@ -136,6 +139,7 @@ def _shown(item: str, place: str) -> str | None:
 async def _read(call: Call) -> Answer:
     if call.kind == "Groups" and not call.proxied:
         return failed(404, "there is no such group")
+    call.parts.accept.admit_look(call.caller, call.org)
     shown = call.shown(await call.provider.one(call.kind, call.resource_id(), query(call.query)))
     made, known = scim_answers.of_resource(shown), call.versions(b"if-none-match")
     if known is not None and shown.version is not None and shown.version in known:
@@ -160,6 +164,7 @@ async def _create(call: Call) -> Answer:
             return failed(409, f"the user exists; {ONLY_PASSWORDS}", "uniqueness")
         return failed(501, f"users are not created here; {ONLY_PASSWORDS}")
     call.may_write()
+    call.parts.accept.spare(call.caller, call.org, split.user_name)
     generated = split.password if call.caller.rules.generated else None
     if generated is not None:
         check(call, generated, split.user_name)
@@ -170,8 +175,14 @@ async def _create(call: Call) -> Answer:
         return scim_answers.withheld(refused.answer, split.password)
     if generated is None:
         return _made(call, shown)
-    request = Request(org=call.org, user=Reference("id", shown.id), password=generated)
-    change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
+    name = shown.user_name or split.user_name
+    request = Request(org=call.org, user=Reference("id", shown.id), password=generated, user_name=name)
+    try:
+        change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
+    except NotAccepted as refusal:  # the user is there all the same, which an error would deny
+        return _made(call, shown, scim_answers.of_no_change(refusal))
+    except StoreFull as full:
+        return _made(call, shown, scim_answers.of_no_change(no_room(full)))
     return _made(call, shown, scim_answers.of_change(change))
 
 
@@ -188,6 +199,8 @@ async def _create_group(call: Call) -> Answer:
 
 async def _delete(call: Call) -> Answer:
     call.may_write()
+    if call.kind == "Users":
+        await call.may_touch(call.resource_id())
     answer = await call.provider.send("DELETE", call.kind, call.resource_id(), None, call.if_match())
     if isinstance(answer, Outcome):
         return scim_answers.of_outcome(answer)

@@ -104,6 +104,11 @@ def of_change(change: Change) -> Headers:
     )
 
 
+def of_no_change(refusal: NotAccepted) -> Headers:
+    """The header for a user who is there, and whose password was not accepted."""
+    return ((b"passferry-change-status", f"refused {refusal.code}".encode()),)
+
+
 def of_outcome(outcome: Outcome) -> Answer:
     """The target gave no answer that could be passed on."""
     status = _BY_KIND.get(outcome.kind, 502)

@@ -1,5 +1,6 @@
 """One request of a SCIM client: who asks for what of which org, and what the target said of it."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim, bare_version
+from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
 from passferry.entrypoints import scim_answers
@@ -21,6 +23,8 @@ from passferry.ports import Caller, Clock, Provider
 
 MOST_BYTES = 256 * 1024
 """Of a request body: a user with fifty skills is far below."""
+READ_SECONDS = 5.0
+"""For a look at the user beside what was asked for; a target that is away must not cost a password."""
 ONLY_PASSWORDS = "this org takes passwords only: those of existing users, by PUT or PATCH"
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -84,11 +88,30 @@ class Call:
         return self.org in self.parts.proxies
 
     def may_write(self) -> None:
-        """Raise ``Refused`` unless requests to change something may be passed on now."""
+        """Raise ``Refused`` or ``NotAccepted`` unless a request to change something may be passed on now."""
         if not self.proxied:
             raise Refused(failed(501, ONLY_PASSWORDS))
         if self.parts.paused(self.org) is not None:
             raise Refused(failed(503, "this org is paused [org.paused]", None, ((b"retry-after", b"60"),)))
+        self.parts.accept.admit(self.caller, self.org)
+
+    async def may_touch(self, user_id: str) -> None:
+        """Raise ``NotAccepted`` when the user is one that the source may not touch, ``Refused`` when unknown.
+
+        Looked up before anything is passed on: under a new name nobody would know the user any more.
+        """
+        if not self.parts.accept.never(self.caller, self.org):
+            return
+        answer: TargetAnswer | Outcome | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READ_SECONDS):
+                answer = await self.provider.one(self.kind, user_id, Query(), fresh=True)
+        if answer is None:
+            raise Refused(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
+        shown = self.shown(answer)
+        if not shown.user_name:
+            raise Refused(failed(502, "the target does not tell the user's name [target.answer.unusable]"))
+        self.parts.accept.spare(self.caller, self.org, user_id, shown.id, shown.user_name)
 
     def versions(self, name: bytes) -> Sequence[str] | None:
         """The versions of If-Match or If-None-Match, without quotes; None without the header, or for `*`."""

@@ -14,16 +14,14 @@ from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
 from passferry.entrypoints import http_callers, scim_answers
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.scim_answers import Refused, failed
-from passferry.entrypoints.scim_call import Call
+from passferry.entrypoints.scim_call import READ_SECONDS, Call
 
-READ_SECONDS = 5.0
-"""For a look at the user before or after its password was taken; a target that is away must not cost it."""
 _EVERYTHING = Query()
 
 
 async def write(call: Call) -> Answer:
     """Answer PUT or PATCH. Raises ``Refused``, ``BadScim``, ``Problem`` and ``NotAccepted``."""
-    started = call.parts.clock.monotonic()
+    started, arrived_at = call.parts.clock.monotonic(), call.parts.clock.now()
     user_id, text = call.resource_id(), await call.text()
     split = split_user(text) if call.method == "PUT" else split_patch(text)
     passed_on = call.proxied and split.rest is not None
@@ -31,11 +29,14 @@ async def write(call: Call) -> Answer:
     if split.password is None:
         assert seen is not None  # noqa: S101  # without a password, nothing goes on without the user
         return scim_answers.of_resource(seen)
-    check(call, split.password, seen.user_name if seen is not None else split.user_name)
+    user_name = seen.user_name if seen is not None else split.user_name
+    check(call, split.password, user_name)
     request = Request(
         org=call.org,
         user=Reference("id", user_id if call.foreign else user_id.lower()),
         password=split.password,
+        arrived_at=arrived_at,  # the looks at the user above may take long
+        user_name=user_name,
     )
     wait = max(0.0, call.parts.max_wait - (call.parts.clock.monotonic() - started))
     change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, wait)
@@ -43,7 +44,8 @@ async def write(call: Call) -> Answer:
     refusal = scim_answers.refusal_of(change)
     if refusal is not None and not (passed_on and _waits_for_the_user(change)):
         return refusal
-    shown = await _after(call, user_id, split.password, seen or bare(user_id, split.user_name))
+    before = seen or bare(user_id, split.user_name)
+    shown = await _after(call, user_id, split.password, before, applied=change.state is State.APPLIED)
     return scim_answers.of_resource(shown, 200, scim_answers.of_change(change))
 
 
@@ -72,6 +74,8 @@ async def _pass_on(call: Call, user_id: str, split: Split) -> Shown:
     if call.method == "PUT" and not split.user_name:
         raise BadScim("invalidValue", "userName is missing: PUT sends the whole user")
     call.may_write()
+    await call.may_touch(user_id)
+    call.parts.accept.spare(call.caller, call.org, split.user_name or user_id)
     if split.password is not None:
         check(call, split.password, split.user_name)
     answer = await call.provider.send(call.method, call.kind, user_id, split.rest, call.if_match())
@@ -117,9 +121,12 @@ def _is_away(answer: TargetAnswer | Outcome | None) -> bool:
     return not isinstance(answer, TargetAnswer) or answer.status in (401, 403, 429) or answer.status >= 500
 
 
-async def _after(call: Call, user_id: str, password: Password, before: Shown) -> Shown:
-    """The user once its password was taken. Never an error, since the change is committed."""
-    answer = await _one(call, user_id, fresh=True)
+async def _after(call: Call, user_id: str, password: Password, before: Shown, *, applied: bool) -> Shown:
+    """The user once its password was taken. Never an error, since the change is committed.
+
+    Unless it is ``applied``, the user is still as it was ``before``, at a version that will not last.
+    """
+    answer = await _one(call, user_id, fresh=True) if applied else None
     shown = None
     if answer is not None:
         with contextlib.suppress(Refused):  # the target does not tell now
