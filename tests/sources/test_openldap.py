@@ -117,9 +117,9 @@ def test_another_spelling_of_a_name_is_no_way_around_the_policy(scene: Scene, na
 
 
 def test_a_spelling_that_cannot_be_read_is_refused(scene: Scene) -> None:
-    """A value in hexadecimal, which slapd reads."""
+    """With a soft hyphen in it, which slapd overlooks (RFC 4518 section 2.2)."""
     who = scene.user()
-    spelled = f"uid=#04{len(who):02x}{who.encode().hex()},{SUFFIX}"
+    spelled = f"uid={who[0]}\u00ad{who[1:]},{SUFFIX}"
     code, said = scene.directory.passwd(who, "Spelled-Passw0rd-1", spelled=spelled)
     assert (code, "Constraint violation (19)" in said) == (1, True), said
     assert scene.directory.takes(who, FIRST)
