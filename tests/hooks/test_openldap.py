@@ -93,7 +93,7 @@ def test_what_is_refused_and_what_is_let_through(block: Extended | Write, code: 
     ],
 )
 def test_a_user_is_known_however_a_client_spells_the_name(spelled: str) -> None:
-    """slapd takes all of these for the same entry."""
+    """A directory may take all of these for the same entry (RFC 4512 section 2.5, RFC 4518)."""
     dn = f"{spelled},dc=example,dc=org"
     for block in (exop((0x80, dn.encode()), (0x82, b"New-1")), Write(KEY, dn, (b"New-1",))):
         found = intent(block, "uid")
