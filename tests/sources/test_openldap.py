@@ -117,7 +117,7 @@ def test_another_spelling_of_a_name_is_no_way_around_the_policy(scene: Scene, na
 
 
 def test_a_spelling_that_cannot_be_read_is_refused(scene: Scene) -> None:
-    """With a soft hyphen in it, which a directory may overlook (RFC 4518 section 2.2): no name to hand over."""
+    """With a soft hyphen in it, which a directory may overlook (RFC 4518 section 2.2): it is no name."""
     who = scene.user()
     spelled = f"uid={who[0]}\u00ad{who[1:]},{SUFFIX}"
     code, said = scene.directory.passwd(who, "Spelled-Passw0rd-1", spelled=spelled)
