@@ -473,7 +473,8 @@ async def _asked_to_wait(by: float) -> set[State]:
         sent = _api_requests(it)
         it.clock.wrong_by = by
         await asyncio.sleep(60.0)
-        await it.push(it.users[0], "N3w-Passw0rd!again")
+        waits = {each.user.value for each in await it.stores.lookup.changes() if each.state is State.PENDING}
+        await it.push(next(user for user in it.users if user[0] in waits), "N3w-Passw0rd!again", by_id=True)
         await asyncio.sleep(60.0)
         await it.crash()
         await asyncio.sleep(3 * 3600.0 - 300.0)

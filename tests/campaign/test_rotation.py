@@ -24,6 +24,10 @@ class Between:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    def of(self, org: str) -> "Between":
+        """The port's, of one org: before it, too."""
+        return self
+
     def _check(self, *arguments: Any) -> None:
         error = self._refuse(*arguments)
         if error is not None and self._left > 0:
@@ -35,6 +39,11 @@ class Between:
         self._check(verifier)
         settled: Change = await self._inner.settle(change, outcome, nxt, now, verifier)
         return settled
+
+    async def add_verifier(self, change: Any, verifier: Any) -> None:
+        """The port's, unless the verifier is refused."""
+        self._check(verifier)
+        await self._inner.add_verifier(change, verifier)
 
     def open(self, sealed: bytes, binding: Binding) -> bytes:
         """The port's, unless its key is not known."""

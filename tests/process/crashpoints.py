@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from passferry.simulator import Settings
+from passferry.state import ROTATION_LOCK
 
 from .ground import CHOICES, SQLITE, Ground, Ledger
 from .harness import ENDED, NO_ANSWER, Answer, Client, Home, Running, StandIn, call
@@ -253,7 +254,7 @@ def play_rotate(stage: Stage) -> None:
     again = place.run("keys", "rotate")
     assert again.code == 0, again.text
     assert len(json.loads(place.ring.read_text())["keys"]) == 1
-    assert list(place.ring.parent.iterdir()) == [place.ring]
+    assert {each.name for each in place.ring.parent.iterdir()} == {place.ring.name, ROTATION_LOCK}
     stage.org("resume")
     caller.ended()
     known = place.run("verify", users[0][0], stdin=caller.newest(users[0][0]).password.encode())
