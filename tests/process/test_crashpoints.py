@@ -23,5 +23,6 @@ def test_a_point_is_where_its_name_says(tmp_path: Path) -> None:
     trial = crashpoints.Trial(ground, tmp_path, "recover")
     died = {name: trial.run_until_reached(f"{name} #1") for name in ("begin: committed", "settle: committed")}
     assert [verdict.breaches for verdict in died.values()] == [[], []]
-    assert (died["begin: committed"].shown.doubts, died["settle: committed"].shown.doubts) == (2, 1)
+    assert died["begin: committed"].shown.doubts == 2
+    assert died["settle: committed"].shown.doubts in (1, 2)  # the other user's write may be under way then
     assert died["settle: committed"].trace[-1] == "settle: committed #1"
