@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hook_fakes import FakeGateway
+from passferry.client import Reply
 from passferry.hooks import self_test, self_test_ltb, self_test_pam
 from passferry.hooks.self_test import Grade, of_clock, of_verdict
 from passferry.hooks.self_test_pam import entries, judge, of_script
-from passferry.hooks.wire import Reply
 
 EXEC = "pam_exec.so expose_authtok quiet stdout /opt/passferry/bin/passferry hook pam"
 GOOD = f"""\

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from passferry.hooks.wire import Unreachable, Wire, base_url
+from passferry.client import base_url
+from passferry.hooks.wire import Unreachable, Wire
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: "
 

@@ -165,7 +165,7 @@ def _address(listen: tuple[str, int], host: str | None, port: int | None) -> tup
 
 
 def _only_loopback(host: str) -> None:
-    from passferry.entrypoints.cli_http import is_loopback
+    from passferry.client import is_loopback
 
     if not is_loopback(host):
         fail(

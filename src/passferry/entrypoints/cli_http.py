@@ -5,12 +5,11 @@
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+from passferry.client import Reply, connection_to, read_reply
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of an answer; more is not read."""
@@ -24,39 +23,6 @@ class Unreachable(Exception):
         self.sent = sent
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. ``body`` is {} when it was no JSON object."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: dict[str, Any] = field(default_factory=dict)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by its name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def base_url(text: str) -> str | None:
-    """``text`` without a trailing slash if it is https, or http on loopback; else None."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host or parts.username is not None or parts.query or parts.fragment:
-        return None
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
-        return text.rstrip("/")
-    return None
-
-
 def call(
     method: str,
     url: str,
@@ -65,7 +31,7 @@ def call(
     json_body: Any = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
-) -> Answer:
+) -> Reply:
     """Send one request and read its answer.
 
     Args:
@@ -110,7 +76,7 @@ class Line:
         json_body: Any = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
-    ) -> Answer:
+    ) -> Reply:
         """As ``call``; host and ``timeout`` are those of the first request."""
         parts = urlsplit(url)
         sent = {"Accept": "application/json", **(headers or {})}
@@ -122,22 +88,15 @@ class Line:
             sent["Content-Type"] = "application/json"
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if self._connection is None:
-            self._connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout)
+            self._connection = connection_to(url, timeout)
         failure = _connect(self._connection) if self._connection.sock is None else None
         if failure is None:
             answer = _exchange(self._connection, method, path, data, sent)
-            if isinstance(answer, Answer):
+            if isinstance(answer, Reply):
                 return answer
             failure = Unreachable(answer, sent=True)
         self.close()
         raise failure
-
-
-def _connection(scheme: str, host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:
-    if scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
-    return http.client.HTTPConnection(host, port, timeout=timeout)
 
 
 def _connect(connection: http.client.HTTPConnection) -> Unreachable | None:
@@ -154,20 +113,13 @@ def _exchange(
     path: str,
     data: bytes | None,
     headers: Mapping[str, str],
-) -> Answer | str:
+) -> Reply | str:
     try:
         connection.request(method, path, data, dict(headers))
-        response = connection.getresponse()
-        text = response.read(MOST_BYTES)
+        return read_reply(connection.getresponse(), MOST_BYTES)
     except (OSError, http.client.HTTPException) as error:
         return (
             "the connection broke before an answer came"
             if not isinstance(error, TimeoutError)
             else "no answer came in time"
         )
-    found = {name.lower(): value for name, value in response.getheaders()}
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = {}
-    return Answer(response.status, found, body if isinstance(body, dict) else {})

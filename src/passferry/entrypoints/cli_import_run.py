@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import quote, urlencode
 
-from passferry.entrypoints.cli_http import Answer, Line, Unreachable
+from passferry.client import Reply
+from passferry.entrypoints.cli_http import Line, Unreachable
 from passferry.entrypoints.csv_rows import Mistake, Row, read
 from passferry.entrypoints.import_journal import Journal
 
@@ -86,7 +87,7 @@ class Gateway:
         """The path of the org's route ``rest``."""
         return rest if self.org is None else f"/orgs/{quote(self.org, safe='')}{rest}"
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
         """An answer that is final, however often it must be asked. Raises ``GivenUp``."""
         began, tries = self.monotonic(), 0
         while True:
@@ -108,17 +109,17 @@ class Gateway:
             self.sleep(wait)
 
 
-def _comes_again(answer: Answer) -> bool:
+def _comes_again(answer: Reply) -> bool:
     stopped = answer.body.get("code") == "source.stopped"
     return not stopped and (answer.status == 429 or (answer.status >= 500 and "changeId" not in answer.body))
 
 
-def _asked_to_wait(answer: Answer | None) -> float:
+def _asked_to_wait(answer: Reply | None) -> float:
     asked = answer.headers.get("retry-after", "") if answer is not None else ""
     return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
 
-def refusal(answer: Answer) -> str:
+def refusal(answer: Reply) -> str:
     """The codes of a refusal of one row. Raises ``GivenUp`` when every row would get it."""
     code = str(answer.body.get("code") or f"status.{answer.status}")
     if code == "source.stopped":

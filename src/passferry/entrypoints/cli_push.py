@@ -12,8 +12,8 @@ import typer
 from passferry.entrypoints.cli_io import Code, fail, print_json, read_password
 
 if TYPE_CHECKING:
+    from passferry.client import Reply
     from passferry.domain.password import Password
-    from passferry.entrypoints.cli_http import Answer
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TRIES = 3
@@ -69,7 +69,7 @@ def push(
 
 def configured(env: "os._Environ[str] | dict[str, str]") -> Gateway:
     """The gateway that ``env`` names; ends the command when that is no address or there is no key."""
-    from passferry.entrypoints.cli_http import base_url
+    from passferry.client import base_url
 
     url = base_url(env.get("PASSFERRY_URL") or DEFAULT_URL)
     if url is None:
@@ -114,7 +114,7 @@ def _send(
     changed_at: str | None,
     name: str,
     wait: int | None,
-) -> "Answer":
+) -> "Reply":
     from passferry.entrypoints.cli_http import Unreachable, call
 
     if not (0 < len(name) <= 255 and name.isascii() and name.isprintable() and " " not in name):
@@ -153,7 +153,7 @@ def _unreachable(gateway: Gateway, reason: str, name: str, sent: bool) -> NoRetu
     fail(f"no answer from {gateway.url}: {reason}", hint, Code.UNREACHABLE)
 
 
-def _report(answer: "Answer", name: str, *, quiet: bool) -> NoReturn:
+def _report(answer: "Reply", name: str, *, quiet: bool) -> NoReturn:
     """Say what the answer means, and end with its exit code."""
     body = answer.body
     message = str(body.get("message") or f"status {answer.status} without an explanation")

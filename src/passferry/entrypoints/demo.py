@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from passferry.entrypoints.cli_http import Answer
+from passferry.client import Reply
 from passferry.entrypoints.cli_io import Code, print_json
 from passferry.entrypoints.demo_show import Screen
 from passferry.entrypoints.demo_stage import Stage, StageError, stage
@@ -266,7 +266,7 @@ class _Watch:
     def send_together(self, texts: list[str], bodies: list[dict[str, str]]) -> None:
         """Send several at the same moment, each on its own connection."""
         start = threading.Barrier(len(bodies))
-        found: dict[int, tuple[float, Answer]] = {}
+        found: dict[int, tuple[float, Reply]] = {}
 
         def one(which: int) -> None:
             start.wait(10)
@@ -282,7 +282,7 @@ class _Watch:
         for which, (began, answer) in sorted(found.items()):
             self._note(texts[which], began, answer)
 
-    def _note(self, text: str, began: float, answer: Answer) -> None:
+    def _note(self, text: str, began: float, answer: Reply) -> None:
         body = answer.body
         self._step.sent.append(text)
         self._step.answers.append(

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from passferry.entrypoints.cli_http import Answer, call
+from passferry.client import Reply
+from passferry.entrypoints.cli_http import call
 
 START_SECONDS = 30.0
 """How long a process may take until it listens."""
@@ -40,7 +41,7 @@ class Stage:
     def __repr__(self) -> str:
         return f"Stage({self.gateway!r}, {self.simulator!r})"
 
-    def send(self, body: Mapping[str, Any], **headers: str) -> Answer:
+    def send(self, body: Mapping[str, Any], **headers: str) -> Reply:
         """``POST /sync/password``; header names with ``_`` for ``-``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return call(

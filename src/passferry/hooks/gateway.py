@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from passferry.client import Reply
 from passferry.domain.accepting import CLOCK_TOLERANCE
 from passferry.domain.password import Password
 from passferry.hand_over import Letter, seal
@@ -31,7 +32,7 @@ from passferry.hooks.verdicts import (
     of_change,
     of_check,
 )
-from passferry.hooks.wire import Reply, Unreachable, Wire
+from passferry.hooks.wire import Unreachable, Wire
 
 __all__ = ["Answer", "Flushed", "Gateway", "SourceChange", "Verdict"]
 

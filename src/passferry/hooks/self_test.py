@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from passferry.client import Reply
 from passferry.domain.password import Password
 from passferry.hooks.codes import DONE, FAILED
 from passferry.hooks.gateway import Gateway
 from passferry.hooks.settings import HookSettings, SettingsError, load
 from passferry.hooks.spool import SpoolUnusable, write_whole
-from passferry.hooks.wire import Reply, Unreachable
+from passferry.hooks.wire import Unreachable
 
 CLOCK_SECONDS = 60.0
 """By so much the clocks may differ before it is said; 300 seconds are refused."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from passferry.hooks.wire import base_url
+from passferry.client import base_url
 
 DEFAULT_FILE = Path("/etc/passferry/hook.toml")
 DEFAULT_SPOOL = "/var/spool/passferry"

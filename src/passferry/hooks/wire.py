@@ -4,15 +4,13 @@ No proxy, no redirect, no repeat; and ``http.client`` keeps no request, and so n
 """
 
 import http.client
-import json
-import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
+
+from passferry.client import Reply, connection_to, read_reply
 
 MOST_BYTES = 262_144
 """Of an answer; more is not read."""
@@ -20,36 +18,6 @@ MOST_BYTES = 262_144
 
 class Unreachable(Exception):
     """No usable answer came in time; the request may have arrived all the same. The text is safe to show."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. Header names are in lower case; ``body`` is {} when it was no JSON object."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: dict[str, Any] = field(default_factory=dict)
-
-
-def base_url(text: str) -> str | None:
-    """``text`` without a trailing slash if it is https, or http on loopback; else None."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host or parts.username is not None or parts.query or parts.fragment:
-        return None
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)):
-        return text.rstrip("/")
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +72,10 @@ class Wire:
         """The answer, or why there is none."""
         connection: http.client.HTTPConnection | None = None
         try:
-            connection = self._connection(seconds)
+            connection = connection_to(self.url, seconds, self.ca_file)
             connection.connect()
             connection.request(method, urlsplit(self.url).path + path, body, dict(headers))
-            answer = connection.getresponse()
-            text = answer.read(MOST_BYTES)
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, found, _object(text))
+            return read_reply(connection.getresponse(), MOST_BYTES)
         except TimeoutError:
             return "no answer came in time"
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -118,19 +83,3 @@ class Wire:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _connection(self, seconds: float) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(host, parts.port, timeout=seconds)
-        context = ssl.create_default_context(cafile=self.ca_file)
-        return http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
