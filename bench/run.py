@@ -2,6 +2,7 @@
 
     python bench/run.py [--only NAME …] [--rounds 5] [--scale 1] [--record docs/benchmarks]
 
+The record has a page a day, and on it a section for each run: hours of measuring can be had in parts.
 Each row is a ratio to a bare part in the same round, or a bound. See `figures.py` for when one counts.
 """
 
@@ -71,7 +72,7 @@ def _measured(name: str, asked: Asked) -> list[Row]:
 def _page(rows: list[Row], asked: Asked) -> str:
     smaller = f", loads × {asked.scale:g}" if asked.scale != 1 else ""
     return (
-        f"# Measured {datetime.now(UTC):%Y-%m-%d}\n\n"
+        f"## Until {datetime.now(UTC):%H:%M} UTC\n\n"
         f"`make bench`: {asked.rounds} rounds{smaller}, {os.cpu_count()} processors, {_memory()}, "
         f"Linux {platform.release()}, Python {platform.python_version()}. Median (smallest to largest).\n\n"
         f"{table(rows)}\n"
@@ -88,7 +89,9 @@ def _record(folder: Path, page: str, pictures: dict[str, str]) -> None:
     for name, svg in pictures.items():
         (folder / f"{day}-{name}.svg").write_text(svg)
         page += f"\n![{name}]({day}-{name}.svg)\n"
-    (folder / f"{day}.md").write_text(page)
+    whole = folder / f"{day}.md"
+    before = whole.read_text() if whole.exists() else f"# Measured {day}\n"
+    whole.write_text(f"{before}\n{page}")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ class PacedGate:
         self.seen(headers)
         if status == 429:
             self.pacer.refused(now)
+        else:
+            self.pacer.let_in(now)
         stated = [_number(headers.get(f"inin-ratelimit-{name}")) for name in ("count", "allowed", "reset")]
         count, allowed, reset = stated
         if count is not None and allowed is not None and reset is not None:

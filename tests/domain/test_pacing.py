@@ -45,6 +45,20 @@ class Target:
 
 
 @dataclass
+class Now429(Target):
+    """Refuses one request in fifty for no reason that it names."""
+
+    luck: random.Random = field(default_factory=lambda: random.Random(2))
+
+    def take(self, at: float) -> tuple[bool, int, int]:
+        """See ``Target``."""
+        if self.luck.random() < 0.02:
+            self.throttled.append(at)
+            return False, self.count, 1
+        return super().take(at)
+
+
+@dataclass
 class Network:
     """Requests and answers under way, and when each request started."""
 
@@ -77,8 +91,11 @@ class Network:
             self._flying -= 1
             if not let_in:  # the documented 429 has no rate headers
                 wait = self.target.retry_after if self.target.retry_after is not None else float(reset)
+                self.pacer.refused(at)
                 self.pacer.throttled(at, wait)
-            elif self.target.states:
+                continue
+            self.pacer.let_in(at)
+            if self.target.states:
                 self.pacer.stated(at, count, self.target.allowed, float(reset), self._flying)
 
     def next_event(self) -> float:
@@ -187,7 +204,7 @@ def test_a_burst_after_a_pause_is_bounded() -> None:
 
 @settings(max_examples=8)
 @given(seeds, st.integers(60, 250), st.none() | st.sampled_from([1.0, 42.0, 60.0]))
-def test_an_unstated_lower_limit_is_learnt_from_the_first_429(
+def test_an_unstated_lower_limit_is_learnt_from_a_first_429(
     seed: int, allowed: int, retry_after: float | None
 ) -> None:
     """Answers under way at the first 429 aside, an hour of work meets a handful more at most."""
@@ -202,6 +219,16 @@ def test_an_unstated_lower_limit_is_learnt_from_the_first_429(
     assert len(later) <= 8
     assert len(settled) <= 4
     assert len(target.passed) >= 0.85 * allowed * 3000.0 / 60.0
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_a_429_that_asks_for_a_second_costs_that_second(*, states: bool) -> None:
+    """One of fifty requests is refused, the next let in: that is no limit of a minute."""
+    target = Now429(300, 0.0, states=states, retry_after=1.0)
+    network = Network(target, Pacer(300, 0.0), random.Random(1), slowest=0.1)
+    work(network, 0.0, 1800.0)
+    assert len(target.throttled) > 100
+    assert len(target.passed) >= 0.8 * 300 * 30
 
 
 def test_what_was_learnt_is_forgotten_after_an_hour() -> None:

@@ -32,6 +32,8 @@ OTHERS_AFTER = 5.0
 """Seconds of a window after which what others spend in it is estimated."""
 ROOM = 0.9
 """A 429 while less than this share of the stated limit is spent is another limit's, which nothing states."""
+SHORT = WINDOW * (1.0 - ROOM)
+"""Seconds: where a limit of a minute is used up that early in it, it asks to wait for at least as long."""
 NOBODY = 0.02
 """Share of the stated limit up to which what others spend in a minute explains no 429."""
 LEAST_SHARE = 0.1
@@ -79,6 +81,8 @@ class Pacer:
         self._sent: deque[float] = deque()
         self._sent_ever = 0
         self._refused: deque[float] = deque()
+        self._let_in_at = float("-inf")
+        self._in_vain = False  # the last wait: refused again after it
         self._others: _Others | None = None
         self._others_before = 0.0  # their rate in the window before
         self._next = now
@@ -87,8 +91,11 @@ class Pacer:
     @property
     def limit(self) -> int:
         """Requests a window that are believed to be allowed."""
-        allowed = self._stated_limit or self.configured
-        return allowed if self._learnt is None else min(allowed, self._learnt)
+        return self._told if self._learnt is None else min(self._told, self._learnt)
+
+    @property
+    def _told(self) -> int:
+        return self._stated_limit or self.configured
 
     def spacing(self, now: float) -> float:
         """Seconds between two requests that are spread evenly over what others leave to us."""
@@ -177,6 +184,10 @@ class Pacer:
         self._others_before = self._others.rate if self._others is not None else 0.0
         self._others = _Others(now, count, self._sent_ever - in_flight)
 
+    def let_in(self, now: float) -> None:
+        """Anything but a 429 was answered."""
+        self._let_in_at, self._in_vain = now, False
+
     def refused(self, now: float) -> None:
         """A 429 was answered: the target did not count that request."""
         self._refused.append(now)
@@ -185,12 +196,16 @@ class Pacer:
         """A 429: nothing starts for ``wait`` seconds; an unstated limit is learnt from what was let in.
 
         It is unstated where nothing is stated, and where what is stated leaves room although hardly anybody
-        else was seen to spend of it: there is another limit below it, of SCIM alone, say.
+        else was seen to spend of it: there is another limit below it, of SCIM alone, say. A short wait early
+        in the minute is no limit of a minute's, unless the first request after it is refused, too.
         """
+        self._in_vain |= self._let_in_at < self.blocked_until <= now
         self.block(now + wait)
         self._forget(now)
         spent = len(self._sent)
         if spent < max(20, self.limit // 10) or not self._unstated():
+            return
+        if wait < SHORT and spent < ROOM * self._told and not self._in_vain:
             return
         self._learnt = max(1, min(self.limit, spent - max(1, len(self._refused))))
         self._learnt_until = now + self._believed_for(now)
