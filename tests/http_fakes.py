@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import httpx2
 
-from passferry.accept import NotAccepted, Request, Taken
+from passferry.accept import Request, Taken
 from passferry.access import Access, NewKey, mint
 from passferry.domain.accepting import Remembered
 from passferry.domain.audit import Head, Record
@@ -17,7 +17,9 @@ from passferry.domain.password import Password
 from passferry.domain.policy import Rules, Violation, check
 from passferry.domain.source_rules import SourceRules, names_one
 from passferry.entrypoints.http import HttpParts, app
-from passferry.ports import Caller, Delivered, NameTaken, NotNow, Pace
+from passferry.ports import Pace
+from passferry.refusals import NotAccepted
+from passferry.store_ports import Caller, Delivered, NameTaken, NotNow
 
 USER = "11111111-2222-3333-4444-555555555555"
 GOOD = "Correct-Horse-9"

@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from campaign.virtual_time import EPOCH, VirtualClock, run
-from passferry.accept import FULL_SECONDS, Accept, Intake, NotAccepted, Request, SourceRates, Taken
+from passferry.accept import Accept, Intake, Request, SourceRates, Taken
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.keyring import generate
 from passferry.adapters.sealing import RingSealer
@@ -20,8 +20,10 @@ from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.domain.source_rules import SourceRules
 from passferry.notices import Notices
-from passferry.ports import Binding, Caller, StoreAway, StoreBusy, StoreFull, StoreLost, Unmetered
+from passferry.ports import Binding, Unmetered
+from passferry.refusals import FULL_SECONDS, NotAccepted
 from passferry.state import Stores, audit_key
+from passferry.store_ports import Caller, StoreAway, StoreBusy, StoreFull, StoreLost
 
 PORTAL = Caller("k", "portal", "source", ())
 GOOD = "Correct-Horse-9"

@@ -7,7 +7,7 @@ from typing import Any
 from campaign.virtual_time import run
 from passferry.domain.audit import Head
 from passferry.entrypoints.serve import HEADS_EVERY, _keep_house
-from passferry.ports import StoreBusy
+from passferry.store_ports import StoreBusy
 
 
 def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:

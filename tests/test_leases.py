@@ -17,7 +17,7 @@ from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.deliver import Delivery
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
-from passferry.ports import StoreAway, Worker
+from passferry.store_ports import StoreAway, Worker
 
 ORGS = tuple(f"org{number}" for number in range(10))
 REPLACED_WITHIN = 20.0

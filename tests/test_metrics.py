@@ -6,10 +6,11 @@ import pytest
 
 from campaign.virtual_time import run
 from campaign.world import CALLER, Plan, World
-from passferry.accept import NotAccepted, Request
+from passferry.accept import Request
 from passferry.bootstrap import assemble
 from passferry.domain.change import Reference
 from passferry.domain.password import Password
+from passferry.refusals import NotAccepted
 
 GOOD = "Correct-Horse-7"
 

@@ -12,7 +12,8 @@ from passferry.domain.pacing import Pacer
 from passferry.domain.paging import Listed
 from passferry.domain.scim import User
 from passferry.pages import Pages
-from passferry.ports import DeliveryStore, Page, Target
+from passferry.ports import Page, Target
+from passferry.store_ports import DeliveryStore
 
 USERS = [User(f"u{number}", f"u{number}@example.com", True, "1", "{}") for number in range(60)]
 DUE = [

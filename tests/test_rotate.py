@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from passferry.accept import Accept, Intake, NotAccepted, Request
+from passferry.accept import Accept, Intake, Request
 from passferry.adapters import keyring
 from passferry.adapters.clock import SystemClock
 from passferry.adapters.database import add_orgs, prepare
@@ -20,9 +20,11 @@ from passferry.domain.change import Evidence, Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.domain.password import Password
 from passferry.notices import Notices
-from passferry.ports import Binding, Caller, SealBroken, StaleSeal, UnknownKey
+from passferry.ports import Binding, SealBroken, UnknownKey
+from passferry.refusals import NotAccepted
 from passferry.rotate import Rotated, rotate
 from passferry.state import Stores, audit_key
+from passferry.store_ports import Caller, StaleSeal
 
 GOOD = "Correct-Horse-9"
 PORTAL = Caller("1", "portal", "source", (), None, 0.0)

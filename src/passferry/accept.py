@@ -3,61 +3,35 @@
 import asyncio
 import json
 import uuid
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
+from passferry.commits import Commits
 from passferry.domain.accepting import (
     Accepted,
-    KeyReused,
     NewChange,
-    Protected,
     Replayed,
-    Stale,
     Stopped,
-    Verdict,
-    judge,
 )
 from passferry.domain.change import Change, Reference, State
-from passferry.domain.messages import message_for
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules, Violation, check
 from passferry.domain.source_rules import names_one
 from passferry.notices import Notices
-from passferry.ports import (
+from passferry.ports import Binding, Clock, Meter, SealBroken, Sealer, UnknownKey, Unmetered
+from passferry.refusals import NotAccepted, code_of, protected, refusal, shutting_down, stopped
+from passferry.store_ports import (
     AcceptStore,
-    Binding,
     Caller,
-    Clock,
     LookupStore,
-    Meter,
-    SealBroken,
-    Sealer,
-    StaleSeal,
-    StoreAway,
-    StoreBusy,
-    StoreFull,
-    StoreLost,
-    UnknownKey,
-    Unmetered,
 )
 
 log = structlog.get_logger("passferry.accept")
 
 LOOKS = 200
 """Looks a second of all who wait together: thousands would leave the store no time to accept."""
-BATCH = 256
-"""Changes that share one commit at most."""
-GATHER = 0.002
-"""Seconds for which changes that come together wait for more, so that they share the cost of one commit."""
-QUEUE = 4096
-"""Changes that wait for a commit at most, of those that may share one."""
-STOPPED = 300.0
-"""Seconds after which a stopped source may ask again; an operator must have resumed it by then."""
-FULL_SECONDS = 30.0
-"""For which a disk that was full is taken to be full. Only the next commit can find out that it is not."""
 FASTEST = 10_000
 """Accepts a second that all processes together do not reach: so long a queue cannot have become full."""
 
@@ -80,22 +54,6 @@ class Request:
     user_name: str | None = None
 
 
-class NotAccepted(Exception):
-    """Nothing was stored. ``code`` and message are public; with ``retry_after`` (seconds): send again."""
-
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        violations: Sequence[Violation] = (),
-    ) -> None:
-        super().__init__(message)
-        self.code, self.message, self.retry_after = code, message, retry_after
-        self.violations = tuple(violations)
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The change that stands for the request; ``replayed``: it existed before."""
@@ -114,9 +72,6 @@ class Intake:
     queue_limit: int = 500_000
     never: frozenset[str] = frozenset()
     """Users whose password nobody may change through us, folded."""
-
-
-_Item = tuple[NewChange, "asyncio.Future[Verdict]"]
 
 
 class SourceRates:
@@ -152,15 +107,12 @@ class Accept:
     ) -> None:
         """``fatal`` is told why the process must end: a commit failed and its effect is not known."""
         self._store, self._lookup, self._sealer, self._clock = store, lookup, sealer, clock
-        self._notices, self._orgs, self._fatal = notices, orgs, fatal
+        self._notices, self._orgs = notices, orgs
         self._meter = meter or Unmetered()
         self._rates, self._rates_of_checks = SourceRates(), SourceRates()
         self._rates_of_writes = SourceRates()
-        self._queues: dict[str, deque[_Item]] = defaultdict(deque)
+        self._commits = Commits(store, sealer, clock, fatal)
         self._backlog: dict[str, tuple[float, int]] = {}
-        self._committing: dict[str, asyncio.Task[None]] = {}
-        self._closed = False
-        self._full_at = float("-inf")
         self._held_up: Callable[[str], float] = lambda org: 0.0
 
     def ask_before_waiting(self, held_up: Callable[[str], float]) -> None:
@@ -169,7 +121,7 @@ class Accept:
 
     def full(self) -> bool:
         """Whether the last commit found no room on the disk, not long ago."""
-        return self._clock.monotonic() - self._full_at < FULL_SECONDS
+        return self._commits.full()
 
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Check, seal and commit ``request``.
@@ -180,17 +132,17 @@ class Accept:
         try:
             taken = await self._accept(caller, request)
         except Exception as error:
-            self._meter.accept_ended(request.org, _code_of(error), self._clock.monotonic() - started)
+            self._meter.accept_ended(request.org, code_of(error), self._clock.monotonic() - started)
             raise
         result = "replayed" if taken.replayed else "accepted"
         self._meter.accept_ended(request.org, result, self._clock.monotonic() - started)
         return taken
 
     async def _accept(self, caller: Caller, request: Request) -> Taken:
-        if self._closed:
+        if self._commits.closed:
             raise shutting_down()
         if caller.stopped_at is not None:
-            raise _stopped()
+            raise stopped()
         intake = self._orgs[request.org]
         self._admit(self._rates, caller, intake)
         if not caller.rules.believe_clock:
@@ -198,12 +150,12 @@ class Accept:
         self._check(caller, request, intake)
         await self._check_backlog(request.org, intake)
         item = self._seal(caller, request, intake)
-        verdict = await self._commit(item)
+        verdict = await self._commits.add(item)
         if isinstance(verdict, Stopped) and verdict.now:
             log.warning("source.stopped", source=caller.name, hint=f"passferry access resume {caller.name}")
-        refusal = _refusal(verdict)
-        if refusal is not None:
-            raise refusal
+        refused = refusal(verdict)
+        if refused is not None:
+            raise refused
         change_id = verdict.change_id if isinstance(verdict, Replayed) else item.id
         if isinstance(verdict, Accepted):
             if verdict.replaces is not None:
@@ -234,13 +186,13 @@ class Accept:
         It may as often as it may send, and takes nothing from what it sends. Raises ``NotAccepted``.
         """
         if caller.stopped_at is not None:
-            raise _stopped()
+            raise stopped()
         self._admit(self._rates_of_writes, caller, self._orgs[org])
 
     def spare(self, caller: Caller, org: str, *names: str) -> None:
         """Raise ``NotAccepted`` when the user with these ``names`` is one that ``caller`` may not touch."""
         if names_one(self.never(caller, org), *names):
-            raise _protected()
+            raise protected()
 
     def never(self, caller: Caller, org: str) -> frozenset[str]:
         """The folded names of the users that ``caller`` may not touch."""
@@ -272,9 +224,7 @@ class Accept:
 
     async def close(self) -> None:
         """Refuse new changes and finish the commits under way."""
-        self._closed = True
-        if self._committing:
-            await asyncio.wait(self._committing.values())
+        await self._commits.close()
 
     def _beyond(self, change: Change, left: float) -> bool:
         due = (change.next_attempt_at or 0.0) - self._clock.now()
@@ -347,138 +297,10 @@ class Accept:
             return False
         return stored.same_as(password)
 
-    async def _commit(self, item: NewChange) -> Verdict:
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        if self._closed:  # it was closed while the backlog was looked up
-            raise shutting_down()
-        lane = self._store.lane(item.org)
-        queue = self._queues[lane]
-        if len(queue) >= QUEUE:
-            raise NotAccepted("queue.full", "Too many requests at once.", retry_after=1)
-        queue.append((item, future))
-        if lane not in self._committing:
-            self._committing[lane] = asyncio.create_task(self._commit_all(lane))
-        # A caller that goes away does not take the others' commit with it.
-        return await asyncio.shield(future)
-
-    async def _commit_all(self, lane: str) -> None:
-        queue, together = self._queues[lane], 1
-        try:
-            while queue:
-                if max(together, len(queue)) > 1:  # who comes alone waits for nobody
-                    await asyncio.sleep(GATHER)
-                batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
-                together = len(batch)
-                await self._commit_batch(batch)
-        finally:
-            del self._committing[lane]
-
-    async def _commit_batch(self, batch: list[_Item], *, anew: bool = False) -> None:
-        try:
-            verdicts = await self._store.accept([item for item, _ in batch], judge)
-        except StaleSeal as stale:
-            await self._commit_anew(batch, str(stale), again=anew)
-        except StoreFull as full:
-            _fail(batch, self._no_room(full))
-        except StoreLost as lost:
-            _fail(batch, store_lost())
-            self._fatal(str(lost))
-        except Exception as error:  # noqa: BLE001  # one item's failure must not fail its neighbours
-            if len(batch) == 1:
-                _fail(batch, error)
-            else:
-                for one in batch:
-                    await self._commit_batch([one], anew=anew)
-        else:
-            self._full_at = float("-inf")
-            for (_, future), verdict in zip(batch, verdicts, strict=True):
-                if not future.done():
-                    future.set_result(verdict)
-
-    def _no_room(self, full: StoreFull) -> NotAccepted:
-        if not isinstance(full, StoreAway | StoreBusy):
-            self._full_at = self._clock.monotonic()
-        return no_room(full)
-
-    async def _commit_anew(self, batch: list[_Item], key_id: str, *, again: bool) -> None:
-        """The sealing key was replaced by ``key_id`` between seal and commit."""
-        if again or not self._sealer.use(key_id):
-            _fail(
-                batch,
-                NotAccepted("key.missing", "The gateway lacks its newest sealing key.", retry_after=30),
-            )
-        else:
-            await self._commit_batch([(_sealed_anew(item), future) for item, future in batch], anew=True)
-
 
 def _name_in(user: Reference | None) -> str | None:
     """The name that a password must not contain."""
     return user.value if user is not None and user.kind == "userName" else None
-
-
-def _refusal(verdict: Verdict) -> NotAccepted | None:
-    """What is told of a change that was not stored; None when it was, or is one that was stored before."""
-    match verdict:
-        case Stale():
-            return NotAccepted("change.stale", "A newer change of this user is already accepted.")
-        case KeyReused():
-            return NotAccepted("idempotency.key.reused", "The Idempotency-Key was used with another body.")
-        case Protected():
-            return _protected()
-        case Stopped():
-            return _stopped()
-    return None
-
-
-def _protected() -> NotAccepted:
-    return NotAccepted("user.protected", message_for("user.protected"))
-
-
-def _stopped() -> NotAccepted:
-    return NotAccepted(
-        "source.stopped",
-        "This source sent more changes in an hour than it may; it is stopped until an operator resumes it.",
-        retry_after=STOPPED,
-    )
-
-
-def shutting_down() -> NotAccepted:
-    """What is told to whom comes while the process ends."""
-    return NotAccepted("shutting.down", "The gateway is shutting down.", retry_after=5)
-
-
-def store_lost() -> NotAccepted:
-    """What a caller is told when the process must end: what is on disk is not known any more."""
-    return NotAccepted("store.lost", "The gateway's disk failed.", retry_after=30)
-
-
-def no_room(full: StoreFull) -> NotAccepted:
-    """What a caller is told when the store could not do something now."""
-    if isinstance(full, StoreAway):
-        return NotAccepted("store.away", "The gateway's database does not answer.", retry_after=5)
-    if isinstance(full, StoreBusy):
-        return NotAccepted("store.busy", "Another program holds the gateway's database.", retry_after=5)
-    return NotAccepted("disk.full", "The gateway's disk is full.", retry_after=FULL_SECONDS)
-
-
-def _code_of(error: Exception) -> str:
-    """The code that the caller is told."""
-    if isinstance(error, StoreFull):
-        return no_room(error).code
-    if isinstance(error, StoreLost):
-        return store_lost().code
-    return error.code if isinstance(error, NotAccepted) else "internal.error"
-
-
-def _fail(batch: Sequence[_Item], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # seen, even if its caller has gone
-
-
-def _sealed_anew(item: NewChange) -> NewChange:
-    return replace(item, sealed=item.anew()) if item.anew is not None else item
 
 
 def _fresh(item: NewChange) -> Change:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from passferry.domain.source_rules import SourceRules
-from passferry.ports import AccessStore, Caller, Clock
+from passferry.ports import Clock
+from passferry.store_ports import AccessStore, Caller
 
 _KEY = re.compile(r"pf_([0-9a-z]{1,32})_([0-9a-f]{64})")
 _NOBODY = bytes(32)  # compared with when no key has that id, so that both cases take the same time

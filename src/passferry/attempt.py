@@ -27,20 +27,22 @@ from passferry.ports import (
     WRITE,
     Binding,
     Clock,
-    Delivered,
-    DeliveryStore,
     Hasher,
-    MayNotTouch,
     Meter,
     SealBroken,
     Sealer,
-    StaleSeal,
-    StoreFull,
-    StoreLost,
     Target,
     UnknownKey,
     Unmetered,
     VerifierBroken,
+)
+from passferry.store_ports import (
+    Delivered,
+    DeliveryStore,
+    MayNotTouch,
+    StaleSeal,
+    StoreFull,
+    StoreLost,
     anybody,
 )
 from passferry.verifiers import Verifiers

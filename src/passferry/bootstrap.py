@@ -29,10 +29,11 @@ from passferry.gate import PacedGate
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.org_health import OPERATOR
-from passferry.ports import Clock, Meter, Pace, Provider, StoreFull, StoreLost, Target
+from passferry.ports import Clock, Meter, Pace, Provider, Target
 from passferry.relay_gate import ELSEWHERE, RelayGate
 from passferry.retention import prune
 from passferry.state import NotReachable, StateError, Stores
+from passferry.store_ports import StoreFull, StoreLost
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter

@@ -15,7 +15,7 @@ from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
 from passferry.pages import Pages
-from passferry.ports import NotOwner, StoreFull, StoreLost
+from passferry.store_ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
 

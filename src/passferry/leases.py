@@ -16,7 +16,8 @@ import structlog
 
 from passferry.deliver import Delivery
 from passferry.notices import Notices
-from passferry.ports import Clock, DeliveryStore, LeaseStore, OrgNews, Roll, StoreFull, StoreLost, Worker
+from passferry.ports import Clock
+from passferry.store_ports import DeliveryStore, LeaseStore, OrgNews, Roll, StoreFull, StoreLost, Worker
 
 log = structlog.get_logger("passferry.leases")
 

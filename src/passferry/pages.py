@@ -36,7 +36,8 @@ from passferry.domain.paging import (
 )
 from passferry.domain.scim import User
 from passferry.gate import BULK_SHARE, GateClosed
-from passferry.ports import BULK_READ, READ, Clock, DeliveryStore, Page, Target
+from passferry.ports import BULK_READ, READ, Clock, Page, Target
+from passferry.store_ports import DeliveryStore
 
 log = structlog.get_logger("passferry.deliver")
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from passferry.domain.accepting import KEYS_KEPT
-from passferry.ports import Clock, RetentionStore
+from passferry.ports import Clock
+from passferry.store_ports import RetentionStore
 
 CHANGES_KEPT = 30 * 86400.0
 """Seconds for which a change is kept after it ended."""

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from passferry.ports import Clock, KeyHolder, ResealStore, SealBroken, SealedRow, Sealer, UnknownKey
+from passferry.ports import Clock, KeyHolder, SealBroken, Sealer, UnknownKey
+from passferry.store_ports import ResealStore, SealedRow
 
 BATCH = 100
 PAUSE = 0.02

@@ -29,18 +29,8 @@ from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
 from passferry.config import Settings
-from passferry.ports import (
-    AuditStore,
-    Clock,
-    FiguresStore,
-    HandOver,
-    Hasher,
-    KeyHolder,
-    LookupStore,
-    Sealer,
-    StoreFull,
-    Worker,
-)
+from passferry.ports import Clock, HandOver, Hasher, KeyHolder, Sealer
+from passferry.store_ports import AuditStore, FiguresStore, LookupStore, StoreFull, Worker
 
 DATABASE_FILE = "passferry.db"
 LOCK_FILE = "serve.lock"

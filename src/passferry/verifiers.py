@@ -11,7 +11,8 @@ import structlog
 
 from passferry.domain.change import Change
 from passferry.domain.password import Password
-from passferry.ports import Binding, DeliveryStore, Hasher, Sealer, StaleSeal
+from passferry.ports import Binding, Hasher, Sealer
+from passferry.store_ports import DeliveryStore, StaleSeal
 
 log = structlog.get_logger("passferry.deliver")
 

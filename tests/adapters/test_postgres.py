@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from passferry.adapters.postgres import TRIES, DatabaseClock, PostgresDatabase, failure
-from passferry.ports import StoreAway, StoreBusy, StoreFull
+from passferry.store_ports import StoreAway, StoreBusy, StoreFull
 from process.wire import Wire
 from store_bench import emptied_postgres, postgres_url
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from passferry.adapters.database import lock_org
 from passferry.adapters.postgres import CONNECTIONS, SETTINGS, SOCKET, DatabaseClock, PostgresDatabase
 from passferry.adapters.store_lease import SqlLeaseStore
-from passferry.ports import StoreAway, Worker
+from passferry.store_ports import StoreAway, Worker
 from store_bench import NOW, Bench, open_bench, postgres_url, run
 
 ME = Worker("me", "test")

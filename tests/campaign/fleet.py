@@ -17,7 +17,7 @@ from campaign.promises import LEAVER, Sent, broken_promises
 from campaign.shaky import Machine, ShakyDatabase, ShakyTransport, own_tasks
 from campaign.surroundings import SURROUNDINGS
 from campaign.virtual_time import VirtualClock
-from passferry.accept import NotAccepted, Request, Taken
+from passferry.accept import Request, Taken
 from passferry.adapters import schema
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
@@ -30,10 +30,11 @@ from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules
-from passferry.ports import Caller, StoreFull, Worker
+from passferry.refusals import NotAccepted
 from passferry.simulator import Fault, Simulator
 from passferry.simulator import Settings as SimulatorSettings
 from passferry.state import Stores, audit_key
+from passferry.store_ports import Caller, StoreFull, Worker
 
 CALLER = Caller("k", "campaign", "source", ())
 USERS = 12

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from passferry.adapters.database import Database
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.ports import StoreAway
 from passferry.simulator import InProcessTransport, Simulator
+from passferry.store_ports import StoreAway
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.bootstrap import Gateway
 from passferry.domain.change import State
-from passferry.ports import NotNow, StoreFull
 from passferry.rotate import rotate
+from passferry.store_ports import NotNow, StoreFull
 
 if TYPE_CHECKING:
     from campaign.fleet import Fleet, Org

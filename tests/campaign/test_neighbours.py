@@ -13,7 +13,7 @@ from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.org_health import OPERATOR
-from passferry.ports import Caller
+from passferry.store_ports import Caller
 
 
 def _target(it: World) -> Any:

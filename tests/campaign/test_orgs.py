@@ -20,10 +20,10 @@ from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.password import Password
-from passferry.ports import Caller
 from passferry.simulator import InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
 from passferry.state import Stores, audit_key
+from passferry.store_ports import Caller
 
 CALLER = Caller("k", "campaign", "source", ())
 HOURS = 3600.0

@@ -9,7 +9,8 @@ import pytest
 from campaign.virtual_time import run
 from campaign.world import Plan, World, world
 from passferry.domain.change import Change, Reference, State
-from passferry.ports import Binding, StaleSeal, UnknownKey
+from passferry.ports import Binding, UnknownKey
+from passferry.store_ports import StaleSeal
 
 PASSWORD = "N3w-Passw0rd!1"
 QUIET = Plan(21, changes=0, crashes=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.virtual_time import VirtualClock
-from passferry.accept import NotAccepted, Request
+from passferry.accept import Request
 from passferry.adapters.database import add_orgs, prepare
 from passferry.adapters.hashing import FOR_TESTS_ONLY, Argon2Hasher
 from passferry.adapters.keyring import generate
@@ -22,10 +22,11 @@ from passferry.domain.change import LIVE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules
 from passferry.domain.source_rules import SourceRules
-from passferry.ports import Caller
+from passferry.refusals import NotAccepted
 from passferry.simulator import Fault, InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
 from passferry.state import Stores, audit_key
+from passferry.store_ports import Caller
 from passferry.trail.verify import check_chain
 
 CALLER = Caller("k", "campaign", "source", ())

@@ -16,7 +16,7 @@ from passferry.adapters.store_audit import SqlAuditStore
 from passferry.config import Settings, load_settings
 from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
-from passferry.ports import StoreAway, TrailMoved
+from passferry.store_ports import StoreAway, TrailMoved
 
 Cli = Callable[..., Any]
 LONG_AGO = 1_500_000_000.0

@@ -19,7 +19,8 @@ from passferry.domain.accepting import NewChange, judge
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Kind, Limits, Outcome, decide
 from passferry.domain.password import Password
-from passferry.ports import Binding, StoreFull, StoreLost
+from passferry.ports import Binding
+from passferry.store_ports import StoreFull, StoreLost
 
 Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"

@@ -6,7 +6,7 @@ import anyio
 
 from http_fakes import FakeKeys, StillClock
 from passferry.access import Access, digest, mint
-from passferry.ports import Caller
+from passferry.store_ports import Caller
 
 
 def ask(access: Access, *texts: str) -> list[str | None]:

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from http_fakes import World
-from passferry.ports import StoreAway
+from passferry.store_ports import StoreAway
 
 
 def test_figures_are_text_for_prometheus() -> None:

@@ -12,7 +12,6 @@ import httpx2
 import pytest
 
 from http_fakes import GOOD, USER, World, change
-from passferry.accept import NotAccepted
 from passferry.domain.change import Evidence, Failure, State
 from passferry.entrypoints import (
     http,
@@ -24,7 +23,8 @@ from passferry.entrypoints import (
     openapi,
     scim,
 )
-from passferry.ports import StoreBusy, StoreFull
+from passferry.refusals import NotAccepted
+from passferry.store_ports import StoreBusy, StoreFull
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.text())
 KINDS: dict[str, Any] = {

@@ -9,7 +9,7 @@ import structlog
 from http_fakes import GOOD, NOW, USER, World, change
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.domain.source_rules import SourceRules
-from passferry.ports import StoreFull, StoreLost
+from passferry.store_ports import StoreFull, StoreLost
 
 ROUTES = [
     ("POST", "/sync/password", {"portal"}),

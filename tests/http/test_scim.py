@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from http_fakes import GOOD, USER, change
-from passferry.accept import NotAccepted
 from passferry.domain.answers import Answer
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.source_rules import SourceRules
-from passferry.ports import StoreBusy
+from passferry.refusals import NotAccepted
+from passferry.store_ports import StoreBusy
 from scim_fakes import JANE, SCHEMA, ScimWorld, by_filter
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from http_fakes import GOOD, USER, World, change
-from passferry.accept import NotAccepted
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.entrypoints.http_answers import NOT_ACCEPTED
-from passferry.ports import StoreBusy
+from passferry.refusals import NotAccepted
+from passferry.store_ports import StoreBusy
 
 APPLIED = change("x", state=State.APPLIED, evidence=Evidence.CONFIRMED)
 

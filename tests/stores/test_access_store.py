@@ -2,7 +2,7 @@
 
 import pytest
 
-from passferry.ports import Caller, NameTaken
+from passferry.store_ports import Caller, NameTaken
 from store_bench import NOW, Bench, run
 
 

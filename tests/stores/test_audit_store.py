@@ -3,7 +3,7 @@
 import pytest
 
 from passferry.domain.audit import EXPORTED, PRUNED, START, Head
-from passferry.ports import TrailMoved
+from passferry.store_ports import TrailMoved
 from store_bench import NOW, Bench, run
 
 

@@ -6,7 +6,7 @@ from passferry.adapters import store_deliver
 from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.outcome import Kind, Next, Outcome
-from passferry.ports import Delivered, OrgState
+from passferry.store_ports import Delivered, OrgState
 from store_bench import (
     APPLIED,
     BLOCK,

@@ -1,6 +1,6 @@
 """The contract of ``FiguresStore``."""
 
-from passferry.ports import OrgFigures
+from passferry.store_ports import OrgFigures
 from store_bench import APPLIED, CONFIRMED, NOW, UUID, Bench, run
 
 

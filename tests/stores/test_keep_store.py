@@ -6,7 +6,7 @@ import pytest
 
 from passferry.domain.change import Reference, State
 from passferry.domain.outcome import Kind, Next, Outcome
-from passferry.ports import NotNow, SealedRow, StaleSeal
+from passferry.store_ports import NotNow, SealedRow, StaleSeal
 from store_bench import BLOCK, DAY, NOW, UUID, Bench, run
 
 EMAIL = "jane@example.com"

@@ -3,7 +3,7 @@
 from sqlalchemy import text
 
 from passferry.adapters.store_lease import SqlLeaseStore
-from passferry.ports import Worker
+from passferry.store_ports import Worker
 from store_bench import NOW, ORGS, Bench, run
 
 LEASE = 12.0

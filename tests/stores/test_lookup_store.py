@@ -3,7 +3,7 @@
 import pytest
 
 from passferry.domain.change import Reference, State
-from passferry.ports import NotNow
+from passferry.store_ports import NotNow
 from store_bench import APPLIED, CONFIRMED, NOW, UUID, Bench, run, sealed
 
 EMAIL = "jane@example.com"

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from passferry.domain.audit import EXPORTED
 from passferry.domain.change import State
-from passferry.ports import TrailMoved
+from passferry.store_ports import TrailMoved
 from store_bench import NOW, UUID, Bench, open_bench, run
 
 Ask = Callable[[Bench], Awaitable[Any]]

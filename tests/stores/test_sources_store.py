@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from passferry.domain.accepting import Accepted, NewChange, Protected, Replayed, Stopped
 from passferry.domain.change import Change, State
 from passferry.domain.source_rules import SLOT
-from passferry.ports import Caller
+from passferry.store_ports import Caller
 from store_bench import APPLIED, BLOCK, CONFIRMED, NOW, UUID, Bench, run
 
 

@@ -16,8 +16,9 @@ from passferry.adapters import keyring, schema
 from passferry.adapters.sqlite import SqliteDatabase
 from passferry.adapters.store_lookup import needed_keys
 from passferry.config import OrgSettings, Settings
-from passferry.ports import Binding, StoreFull, StoreLost
+from passferry.ports import Binding
 from passferry.state import StateError, check_state_dir, only_one_serves, open_stores
+from passferry.store_ports import StoreFull, StoreLost
 from passferry.trail.verify import check_chain
 from store_bench import KEY, NOW, Bench, open_bench, run, sealed
 

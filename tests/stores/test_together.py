@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event, insert, select
 from passferry.adapters import schema
 from passferry.adapters.database import prepare
 from passferry.adapters.sqlite import SqliteDatabase
-from passferry.ports import StoreFull
+from passferry.store_ports import StoreFull
 from store_bench import KEY, run
 
 

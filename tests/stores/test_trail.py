@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from passferry.domain.audit import EXPORTED, PRUNED, START, Head, Link, Record, link
 from passferry.domain.audit_file import from_text
-from passferry.ports import TrailMoved
+from passferry.store_ports import TrailMoved
 from passferry.trail import prune as prune_module
 from passferry.trail.export import NoSuchRecord, TrailBroken, export, note
 from passferry.trail.prune import LEAST_DAYS, NotExported, Pruned, prune

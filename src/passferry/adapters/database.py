@@ -16,7 +16,7 @@ from passferry.adapters import schema
 from passferry.adapters.migrate import migrate
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
-from passferry.ports import StaleSeal
+from passferry.store_ports import StaleSeal
 
 T = TypeVar("T")
 

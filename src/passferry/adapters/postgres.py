@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from passferry.adapters.database import Database
-from passferry.ports import StoreAway, StoreBusy, StoreFull
+from passferry.store_ports import StoreAway, StoreBusy, StoreFull
 
 T = TypeVar("T")
 

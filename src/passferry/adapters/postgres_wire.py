@@ -16,7 +16,7 @@ from passferry.adapters.database import Database
 from passferry.adapters.postgres import SOCKET, is_pooled, psycopg_url
 from passferry.domain.change import Change
 from passferry.notices import Notices
-from passferry.ports import StoreFull
+from passferry.store_ports import StoreFull
 
 log = structlog.get_logger("passferry.wire")
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from passferry.adapters.database import Database
-from passferry.ports import StoreBusy, StoreFull, StoreLost
+from passferry.store_ports import StoreBusy, StoreFull, StoreLost
 
 T = TypeVar("T")
 

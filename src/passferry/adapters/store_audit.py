@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database
 from passferry.domain.audit import EXPORTED, PRUNED, RECORD_FIELDS, Head, Link, Record
-from passferry.ports import TrailMoved
+from passferry.store_ports import TrailMoved
 
 AUDIT = schema.audit
 

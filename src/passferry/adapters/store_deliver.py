@@ -4,40 +4,33 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, union_all, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, lock_org
 from passferry.adapters.rows import change_of, key_id_of
-from passferry.adapters.store_accept import superseded, write_changes
+from passferry.adapters.store_accept import write_changes
+from passferry.adapters.store_outcome import (
+    ACTOR,
+    account_of,
+    last_delivered,
+    newest,
+    recovered,
+    set_account,
+    settle,
+    settle_order,
+)
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
-from passferry.domain.outcome import AFTER, Kind, Next, Outcome
-from passferry.ports import Delivered, Due, MayNotTouch, NotOwner, OrgState, Standing, anybody
+from passferry.domain.outcome import Next, Outcome
+from passferry.store_ports import Due, MayNotTouch, NotOwner, OrgState, Standing, anybody
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
-ACTOR = "delivery"
 WAITING = (State.PENDING.value, State.PARKED.value)
 
 # Statements of every try are built once: building one costs more than running it.
 _ORG = select(ORGS).where(ORGS.c.name == bindparam("org"))
-_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
-_ACCOUNT = select(ACCOUNTS).where(
-    ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
-)
-_ADD_ACCOUNT = (
-    insert(ACCOUNTS)
-    .values(org=bindparam("org"), resolved_id=bindparam("resolved"), newest_seq=0)
-    .returning(ACCOUNTS)
-)
-_SET_ACCOUNT = (
-    update(ACCOUNTS)
-    .where(ACCOUNTS.c.org == bindparam("b_org"), ACCOUNTS.c.resolved_id == bindparam("b_resolved_id"))
-    .values(
-        {c.name: bindparam(f"b_{c.name}") for c in ACCOUNTS.columns if c.name not in ("org", "resolved_id")}
-    )
-)
 _RESOLVE_CHANGE = (
     update(CHANGES).where(CHANGES.c.id == bindparam("b_id")).values(resolved_id=bindparam("b_resolved"))
 )
@@ -93,17 +86,6 @@ _ARE_FEW = select(func.count()).select_from(
 _NEXT_DUE = select(func.min(CHANGES.c.next_attempt_at)).where(
     CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.next_attempt_at > bindparam("now")
 )
-_OF_RESOLVED = select(CHANGES).where(
-    CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.id != bindparam("id")
-)
-_OF_USER = union_all(
-    _OF_RESOLVED.where(CHANGES.c.resolved_id == bindparam("resolved")),
-    _OF_RESOLVED.where(
-        CHANGES.c.user_key == bindparam("key"), func.coalesce(CHANGES.c.resolved_id, "") == ""
-    ),
-)
-"""Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
-second: it would choose the index of the first, and meet every change that is not resolved yet."""
 
 
 class SqlDeliveryStore:
@@ -208,7 +190,7 @@ class SqlDeliveryStore:
 
         def work(c: Connection) -> Standing:
             chain = Chain.of_change(c, self._database.audit_key, change_id)
-            change = _load(c, change_id)
+            change = newest(c, change_id)
             if chain is None or change is None or change.state is State.DELIVERING:
                 return Standing(None, None, None)  # whoever sends it settles it, and nobody else
             if change.resolved_id is None:
@@ -216,10 +198,10 @@ class SqlDeliveryStore:
                 c.execute(_RESOLVE_CHANGE, {"b_id": change_id, "b_resolved": resolved_id})
                 values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
                 c.execute(_RESOLVE_USER, values)
-            account = _account(c, change.org, change.resolved_id or resolved_id)
-            if _settle_order(c, chain, change, account, now, barred):
+            account = account_of(c, change.org, change.resolved_id or resolved_id)
+            if settle_order(c, chain, change, account, now, barred):
                 return Standing(None, None, None)
-            return Standing(change, account.intent_at, _delivered(account))
+            return Standing(change, account.intent_at, last_delivered(account))
 
         return await self._database.run(work)
 
@@ -230,15 +212,15 @@ class SqlDeliveryStore:
 
         def work(c: Connection) -> Change | float | None:
             chain = Chain.of_change(c, self._database.audit_key, change_id)
-            change = _load(c, change_id)
+            change = newest(c, change_id)
             if chain is None or change is None or change.resolved_id is None:
                 return None
             if change.state is State.DELIVERING or chain.epoch != self._epochs.get(change.org):
                 return None
-            account = _account(c, change.org, change.resolved_id)
+            account = account_of(c, change.org, change.resolved_id)
             if account.intent_at is not None and now < account.intent_at + block:
                 return float(account.intent_at + block)
-            if _settle_order(c, chain, change, account, now, barred):
+            if settle_order(c, chain, change, account, now, barred):
                 return None
             attempt = change.attempts + 1
             check_transition(change.state, State.DELIVERING)
@@ -249,7 +231,7 @@ class SqlDeliveryStore:
                 doubt=change.doubt or Doubt(now, version, attempt),
             )
             write_changes(c, [begun])
-            _set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=change.seq)
+            set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=change.seq)
             chain.add(
                 Record(
                     "attempt",
@@ -272,7 +254,7 @@ class SqlDeliveryStore:
     ) -> Change:
         """See the port."""
         return await self._database.run(
-            lambda c: _settle(c, self._database.audit_key, change, outcome, nxt, now, verifier)
+            lambda c: settle(c, self._database.audit_key, change, outcome, nxt, now, verifier)
         )
 
     async def add_verifier(self, change: Change, verifier: bytes) -> None:
@@ -385,7 +367,7 @@ class SqlDeliveryStore:
             chain = Chain(c, self._database.audit_key, org)
             found = [change_of(row) for row in c.execute(query) if row.id not in busy]
             if found:
-                done = [_recovered(c, change, now, block) for change in found]
+                done = [recovered(c, change, now, block) for change in found]
                 for change in done:
                     chain.add(
                         Record(
@@ -403,40 +385,6 @@ class SqlDeliveryStore:
             return len(found)
 
         return await self._database.run(work)
-
-
-def _settle_order(
-    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
-) -> bool:
-    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them.
-
-    Those that will be refused, because their source may not touch the user, outrank nobody.
-    """
-    others = [o for o in _of_user(c, change) if o.superseded_by is None]
-    names = [account.resolved_id, *(o.user.value for o in (change, *others))]
-    others = [o for o in others if not barred(o.source, names)]
-    outranks = not barred(change.source, names)
-    newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
-    gone: list[Change] = []
-    if newer is not None or account.newest_seq > change.seq:
-        by = newer.id if newer is not None else _accepted_as(c, account)
-        gone = [superseded(change, by, now)]
-    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq and outranks]
-    for old in gone:
-        chain.add(
-            Record(
-                "superseded",
-                now,
-                ACTOR,
-                old.id,
-                old.user.value,
-                old.state.value,
-                other=old.superseded_by or None,
-            )
-        )
-    write_changes(c, gone)
-    chain.close()
-    return bool(gone) and gone[0].id == change.id
 
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:
@@ -462,167 +410,3 @@ def _requests(rows: Sequence[Row[Any]]) -> list[float]:
         elif row.change_id not in attempted:
             sent += [row.at] * 2
     return sent
-
-
-def _accepted_as(c: Connection, account: Row[Any]) -> str:
-    """The id of the newest change of ``account`` that a write was begun for."""
-    mine = select(CHANGES.c.id).where(
-        CHANGES.c.org == account.org,
-        CHANGES.c.resolved_id == account.resolved_id,
-        CHANGES.c.seq == account.newest_seq,
-    )
-    return str(c.execute(mine).scalar() or "")
-
-
-def _load(c: Connection, change_id: str) -> Change | None:
-    """The change while it is its user's newest; None otherwise."""
-    row = c.execute(_CHANGE, {"id": change_id}).one_or_none()
-    if row is None or not row.live or row.superseded_by is not None:
-        return None
-    return change_of(row)
-
-
-def _of_user(c: Connection, change: Change) -> list[Change]:
-    """Other live changes of the same resolved user, under whatever reference."""
-    assert change.resolved_id is not None  # noqa: S101  # resolved before it is compared
-    values = {
-        "org": change.org,
-        "id": change.id,
-        "resolved": change.resolved_id,
-        "key": f"i:{change.resolved_id}",
-    }
-    return [change_of(row) for row in c.execute(_OF_USER, values)]
-
-
-def _account(c: Connection, org: str, resolved_id: str) -> Row[Any]:
-    values = {"org": org, "resolved": resolved_id}
-    return c.execute(_ACCOUNT, values).one_or_none() or c.execute(_ADD_ACCOUNT, values).one()
-
-
-def _set_account(c: Connection, account: Row[Any], **changed: Any) -> None:
-    """Write ``changed`` columns of ``account``, and the others as they are: one statement for all cases."""
-    values = {f"b_{name}": value for name, value in account._mapping.items()}
-    c.execute(_SET_ACCOUNT, values | {f"b_{name}": value for name, value in changed.items()})
-
-
-def _delivered(account: Row[Any]) -> Delivered | None:
-    if account.delivered_change is None:
-        return None
-    return Delivered(
-        account.delivered_change, account.resolved_id, account.delivered_version, account.verifier
-    )
-
-
-def _moves_nothing(account: Row[Any]) -> bool:
-    """Whether the user's version might not show a write: after a lost one it says nothing of what is set."""
-    return (account.delivered_version or "").startswith(AFTER)
-
-
-def _recovered(c: Connection, change: Change, now: float, block: float) -> Change:
-    if change.superseded_by is not None:
-        return superseded(replace(change, state=State.PENDING), change.superseded_by, now)
-    assert change.resolved_id is not None  # noqa: S101  # it was resolved before its intent
-    account = _account(c, change.org, change.resolved_id)
-    at = account.intent_at or now
-    if _moves_nothing(account):
-        _set_account(c, account, delivered_version=None)
-    return replace(
-        change,
-        state=State.PENDING,
-        updated_at=now,
-        attempts=change.attempts + 1,
-        next_attempt_at=max(now, at + block),
-        error=Failure("no.answer", message_for("no.answer")),
-    )
-
-
-def _settle(
-    c: Connection,
-    key: bytes,
-    change: Change,
-    outcome: Outcome,
-    nxt: Next,
-    now: float,
-    verifier: bytes | None,
-) -> Change:
-    chain = Chain(c, key, change.org)
-    row = c.execute(_CHANGE, {"id": change.id}).one_or_none()
-    if row is None:
-        return change  # cancelled, and then its user was forgotten
-    stored = change_of(row)
-    if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
-        return stored  # an operator or a newer change was faster, or another owner tries it
-    if verifier is not None:
-        check_seals(c, [verifier])
-    sent = stored.state is State.DELIVERING
-    done = _after(stored, change, nxt, now)
-    check_transition(stored.state, done.state)
-    write_changes(c, [done])
-    if outcome.kind is Kind.DRY_RUN and stored.error == done.error:
-        return done  # as an hour ago: the trail has it already, and a long dry run would fill it
-    if change.resolved_id is not None and (sent or done.state is State.APPLIED):
-        _note_account(c, stored, nxt, outcome, verifier, sent=sent)
-    chain.add(
-        Record(
-            "outcome",
-            now,
-            ACTOR,
-            change.id,
-            change.user.value,
-            done.state.value,
-            outcome.code or outcome.kind.value,
-            done.evidence.value if done.evidence else None,
-            attempt=change.attempts + 1,
-            version=outcome.version,
-            correlation_id=outcome.correlation_id,
-            other=done.superseded_by,
-        )
-    )
-    chain.close()
-    return done
-
-
-def _after(stored: Change, tried: Change, nxt: Next, now: float) -> Change:
-    """``stored`` after what was decided. A newer change, accepted meanwhile, ends it unless it applied."""
-    attempts = stored.attempts + (1 if nxt.counts else 0)
-    if stored.superseded_by is not None and nxt.state is not State.APPLIED:
-        return replace(
-            superseded(replace(stored, state=State.PENDING), stored.superseded_by, now), attempts=attempts
-        )
-    live = nxt.state in LIVE
-    own_doubt = stored.doubt is not None and stored.state is State.DELIVERING
-    own_doubt = own_doubt and stored.doubt is not None and stored.doubt.attempt == tried.attempts + 1
-    return replace(
-        stored,
-        state=nxt.state,
-        updated_at=now,
-        next_attempt_at=nxt.at if live else None,
-        attempts=attempts,
-        evidence=nxt.evidence,
-        error=nxt.error,
-        sealed=stored.sealed if live else None,
-        doubt=None if (own_doubt and not nxt.keep_doubt) or not live else stored.doubt,
-    )
-
-
-def _note_account(
-    c: Connection, change: Change, nxt: Next, outcome: Outcome, verifier: bytes | None, *, sent: bool
-) -> None:
-    account = _account(c, change.org, change.resolved_id or "")
-    newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
-    values: dict[str, Any] = {}
-    if (sent or nxt.state is State.APPLIED) and newest:
-        values["newest_seq"] = change.seq  # which is higher than at its intent, if it was repeated since
-    if sent and nxt.keep_doubt and _moves_nothing(account):
-        values["delivered_version"] = None
-    if sent and not nxt.keep_doubt and account.intent_change == change.id:
-        values |= {"intent_change": None, "intent_at": None}
-    if nxt.state is State.APPLIED and newest and (sent or verifier is not None):
-        values |= {
-            "delivered_change": change.id,
-            "delivered_version": outcome.version,
-            "verifier": verifier,
-            "verifier_key": key_id_of(verifier),
-        }
-    if values:
-        _set_account(c, account, **values)

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, case, func, select
 from passferry.adapters import schema
 from passferry.adapters.database import Database
 from passferry.domain.change import State
-from passferry.ports import OrgFigures
+from passferry.store_ports import OrgFigures
 
 
 class SqlFiguresStore:

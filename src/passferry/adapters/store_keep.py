@@ -10,7 +10,8 @@ from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import Record
 from passferry.domain.change import Reference, State
-from passferry.ports import Binding, Forgotten, NotNow, SealedRow, StaleSeal
+from passferry.ports import Binding
+from passferry.store_ports import Forgotten, NotNow, SealedRow, StaleSeal
 
 CHANGES, ACCOUNTS, USERS = schema.changes, schema.accounts, schema.users
 IDEMPOTENCY = schema.idempotency

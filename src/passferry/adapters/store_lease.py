@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exist
 from passferry.adapters import schema
 from passferry.adapters.database import Database, upsert
 from passferry.domain.change import State
-from passferry.ports import OrgNews, OrgState, Roll, Worker
+from passferry.store_ports import OrgNews, OrgState, Roll, Worker
 
 ORGS, WORKERS, CHANGES = schema.orgs, schema.workers, schema.changes
 

@@ -14,7 +14,7 @@ from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, RETRYABLE, Change, Failure, Reference, State, check_transition
 from passferry.domain.messages import message_for
-from passferry.ports import Caller, Delivered, NameTaken, NotNow
+from passferry.store_ports import Caller, Delivered, NameTaken, NotNow
 
 CHANGES, ACCESS = schema.changes, schema.access
 

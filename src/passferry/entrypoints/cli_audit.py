@@ -207,8 +207,8 @@ def export(
 
 async def _export(desk: "Desk", file: str, org: str | None, after: int | None) -> "list[Exported]":
     from passferry.adapters.new_file import new_file
-    from passferry.ports import StoreFull
     from passferry.state import audit_key
+    from passferry.store_ports import StoreFull
     from passferry.trail.export import export as use_case
     from passferry.trail.export import note
 
@@ -258,7 +258,7 @@ def prune(
     Files and trail are verified whole first. What is left still verifies: the trail itself says where it
     begins now. Keep the files: they are the only proof of what is deleted.
     """
-    from passferry.ports import StoreFull, TrailMoved
+    from passferry.store_ports import StoreFull, TrailMoved
     from passferry.trail.export import TrailBroken
     from passferry.trail.prune import NotExported
     from passferry.trail.verify import BrokenFile

@@ -141,7 +141,7 @@ def cancel(change_id: Id, config: Config = None, as_json: Json = False) -> None:
 
 
 def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
-    from passferry.ports import NotNow
+    from passferry.store_ports import NotNow
 
     state = ""
     with open_desk(settings_from(config), write=True) as desk:

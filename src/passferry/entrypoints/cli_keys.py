@@ -143,8 +143,8 @@ def _rotated(desk: "Desk", settings: "Settings") -> "Rotated":
 def _ring_of(settings: "Settings") -> Iterator[None]:
     """Hold the ring; tell and exit when that cannot be, or when it or the store cannot be written."""
     from passferry.adapters.keyring import KeyRingError
-    from passferry.ports import StaleSeal, StoreFull
     from passferry.state import StateError, only_one_rotates
+    from passferry.store_ports import StaleSeal, StoreFull
 
     code = Code.FAILED
     try:

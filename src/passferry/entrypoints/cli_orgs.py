@@ -18,8 +18,8 @@ from passferry.entrypoints.cli_io import (
 from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
 
 if TYPE_CHECKING:
-    from passferry.ports import Caller, Forgotten
     from passferry.state import Desk
+    from passferry.store_ports import Caller, Forgotten
 
 orgs = typer.Typer(no_args_is_help=True, help="The orgs: list, pause, resume, forget a user.")
 access = typer.Typer(no_args_is_help=True, help="Access keys: add, list, revoke; let a source send again.")
@@ -134,7 +134,7 @@ def forget_user(
     as_json: Json = False,
 ) -> None:
     """Delete what is kept of a user: ended changes, verifier, references. The audit trail stays."""
-    from passferry.ports import NotNow
+    from passferry.store_ports import NotNow
 
     settings = settings_from(config)
     name = the_org(settings, org)
@@ -185,7 +185,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make an access key. It is shown this once."""
-    from passferry.ports import NameTaken
+    from passferry.store_ports import NameTaken
 
     _check_add(name, role, user_template)
     settings = settings_from(config)
@@ -219,7 +219,7 @@ def _check_add(name: str, role: str, template: str | None) -> None:
 
 async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None) -> str:
     from passferry.access import mint
-    from passferry.ports import Caller
+    from passferry.store_ports import Caller
 
     key, now = mint(), desk.clock.now()
     await desk.access.add_key(Caller(key.id, name, role, orgs, template, now), key.secret_sha256, now)

@@ -55,7 +55,7 @@ def code_of(error: "StateError") -> Code:
 def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
     """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
     from passferry import state
-    from passferry.ports import StoreAway, StoreBusy, StoreFull, StoreLost
+    from passferry.store_ports import StoreAway, StoreBusy, StoreFull, StoreLost
 
     with ExitStack() as held:
         try:

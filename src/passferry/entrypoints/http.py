@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, no_room, store_lost
+from passferry.accept import Request
 from passferry.domain.audit import safe_id
 from passferry.domain.change import RETRYABLE, Change, as_seen
 from passferry.entrypoints import http_answers as answers
@@ -28,19 +28,9 @@ from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_guard import Exchange, Guard
 from passferry.entrypoints.http_parse import Problem
 from passferry.entrypoints.scim_call import ScimParts
-from passferry.ports import (
-    Caller,
-    Clock,
-    HandOver,
-    LookupStore,
-    NotNow,
-    Pace,
-    Provider,
-    SealBroken,
-    StoreFull,
-    StoreLost,
-    UnknownKey,
-)
+from passferry.ports import Clock, HandOver, Pace, Provider, SealBroken, UnknownKey
+from passferry.refusals import NotAccepted, no_room, store_lost
+from passferry.store_ports import Caller, LookupStore, NotNow, StoreFull, StoreLost
 
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 Handle = Callable[[Exchange], Awaitable[Answer]]

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from starlette.types import Scope, Send
 
-from passferry.accept import NotAccepted
 from passferry.domain.change import Change, State
 from passferry.domain.messages import message_for
 from passferry.domain.policy import Violation
 from passferry.entrypoints.http_parse import Problem
+from passferry.refusals import NotAccepted
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 

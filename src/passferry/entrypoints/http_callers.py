@@ -10,7 +10,7 @@ from passferry.domain.password import Password
 from passferry.domain.policy import Violation
 from passferry.entrypoints.http_guard import Exchange
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller, StoreFull
+from passferry.store_ports import Caller, StoreFull
 
 CHALLENGE = (b"www-authenticate", b'Bearer realm="passferry"')
 

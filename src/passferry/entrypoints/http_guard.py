@@ -11,13 +11,13 @@ from types import TracebackType
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from passferry.accept import shutting_down
 from passferry.domain.audit import safe_id
 from passferry.entrypoints import http_answers
 from passferry.entrypoints.http_door import Door
 from passferry.entrypoints.http_front import Front
 from passferry.entrypoints.http_parse import Problem
-from passferry.ports import Caller
+from passferry.refusals import shutting_down
+from passferry.store_ports import Caller
 
 MOST_BYTES = 16 * 1024
 """Of a request body, unless a route takes more; reading stops there."""

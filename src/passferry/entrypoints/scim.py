@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from passferry.accept import NotAccepted, Request, no_room, store_lost
+from passferry.accept import Request
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.change import Reference
 from passferry.domain.outcome import Outcome
@@ -24,7 +24,9 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.entrypoints.scim_answers import MEDIA, Refused, failed
 from passferry.entrypoints.scim_call import ONLY_PASSWORDS, Call, ScimParts, access_key, address
 from passferry.entrypoints.scim_write import check, write
-from passferry.ports import Found, StoreFull, StoreLost
+from passferry.ports import Found
+from passferry.refusals import NotAccepted, no_room, store_lost
+from passferry.store_ports import StoreFull, StoreLost
 
 PREFIXES = ("/scim/v2", "/orgs/{org}/scim/v2")
 

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from passferry.accept import NotAccepted
 from passferry.domain.answers import DEFAULT_WAIT, error_code, retry_after
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.audit import safe_id
@@ -16,6 +15,7 @@ from passferry.domain.scim_show import SCIM_TYPES, Shown, error
 from passferry.domain.scim_split import BadScim
 from passferry.entrypoints.http_answers import NOT_ACCEPTED, Answer, Headers
 from passferry.entrypoints.http_parse import Problem
+from passferry.refusals import NotAccepted
 
 MEDIA = b"application/scim+json"
 _BASIC = (b"www-authenticate", b'Basic realm="passferry", charset="UTF-8"')

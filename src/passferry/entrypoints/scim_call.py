@@ -19,7 +19,8 @@ from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_guard import Exchange
 from passferry.entrypoints.http_parse import LONGEST_REFERENCE, Problem, bearer
 from passferry.entrypoints.scim_answers import Refused, failed
-from passferry.ports import Caller, Clock, Provider
+from passferry.ports import Clock, Provider
+from passferry.store_ports import Caller
 
 MOST_BYTES = 256 * 1024
 """Of a request body: a user with fifty skills is far below."""

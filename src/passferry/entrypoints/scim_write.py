@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from passferry.accept import NotAccepted, Request
+from passferry.accept import Request
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Outcome
@@ -15,6 +15,7 @@ from passferry.entrypoints import http_callers, scim_answers
 from passferry.entrypoints.http_answers import Answer
 from passferry.entrypoints.scim_answers import Refused, failed
 from passferry.entrypoints.scim_call import READ_SECONDS, Call
+from passferry.refusals import NotAccepted
 
 _EVERYTHING = Query()
 

@@ -19,7 +19,6 @@ from passferry.config.tls import TlsUnusable
 from passferry.entrypoints.http_server import HttpServer
 from passferry.entrypoints.http_tls import LiveContext
 from passferry.logs import configure
-from passferry.ports import StoreLost
 from passferry.state import (
     StateError,
     check_state_dir,
@@ -28,6 +27,7 @@ from passferry.state import (
     open_stores,
     renew_pairs,
 )
+from passferry.store_ports import StoreLost
 
 log = structlog.get_logger("passferry")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from passferry.domain.audit import EXPORTED, PRUNED, START, Fold, Head, Link
 from passferry.domain.audit_file import Line, to_text
-from passferry.ports import AuditStore, Clock
+from passferry.ports import Clock
+from passferry.store_ports import AuditStore
 from passferry.trail.verify import PAGE
 
 

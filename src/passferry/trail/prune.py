@@ -11,7 +11,8 @@ from typing import Any
 
 from passferry.domain.audit import Head, Link
 from passferry.domain.audit_file import Files
-from passferry.ports import AuditStore, Clock
+from passferry.ports import Clock
+from passferry.store_ports import AuditStore
 from passferry.trail.export import TrailBroken
 from passferry.trail.verify import check_chain, file_lines
 

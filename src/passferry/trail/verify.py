@@ -11,7 +11,7 @@ from typing import Any
 
 from passferry.domain.audit import PRUNED, START, Fold, Head, Link
 from passferry.domain.audit_file import Files, Line, from_text
-from passferry.ports import AuditStore
+from passferry.store_ports import AuditStore
 
 PAGE = 500
 

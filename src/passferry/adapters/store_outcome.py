@@ -1,0 +1,250 @@
+"""What became of a try: the order among a user's changes, the user's account, and the outcome itself."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, union_all, update
+
+from passferry.adapters import schema
+from passferry.adapters.database import Chain, check_seals
+from passferry.adapters.rows import change_of, key_id_of
+from passferry.adapters.store_accept import superseded, write_changes
+from passferry.domain.audit import Record
+from passferry.domain.change import LIVE, Change, Failure, State, check_transition
+from passferry.domain.messages import message_for
+from passferry.domain.outcome import AFTER, Kind, Next, Outcome
+from passferry.store_ports import Delivered, MayNotTouch
+
+CHANGES, ACCOUNTS = schema.changes, schema.accounts
+ACTOR = "delivery"
+
+# Statements of every try are built once: building one costs more than running it.
+_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
+_ACCOUNT = select(ACCOUNTS).where(
+    ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
+)
+_ADD_ACCOUNT = (
+    insert(ACCOUNTS)
+    .values(org=bindparam("org"), resolved_id=bindparam("resolved"), newest_seq=0)
+    .returning(ACCOUNTS)
+)
+_SET_ACCOUNT = (
+    update(ACCOUNTS)
+    .where(ACCOUNTS.c.org == bindparam("b_org"), ACCOUNTS.c.resolved_id == bindparam("b_resolved_id"))
+    .values(
+        {c.name: bindparam(f"b_{c.name}") for c in ACCOUNTS.columns if c.name not in ("org", "resolved_id")}
+    )
+)
+_OF_RESOLVED = select(CHANGES).where(
+    CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.id != bindparam("id")
+)
+_OF_USER = union_all(
+    _OF_RESOLVED.where(CHANGES.c.resolved_id == bindparam("resolved")),
+    _OF_RESOLVED.where(
+        CHANGES.c.user_key == bindparam("key"), func.coalesce(CHANGES.c.resolved_id, "") == ""
+    ),
+)
+"""Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
+second: it would choose the index of the first, and meet every change that is not resolved yet."""
+
+
+def settle_order(
+    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
+) -> bool:
+    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them.
+
+    Those that will be refused, because their source may not touch the user, outrank nobody.
+    """
+    others = [o for o in _of_user(c, change) if o.superseded_by is None]
+    names = [account.resolved_id, *(o.user.value for o in (change, *others))]
+    others = [o for o in others if not barred(o.source, names)]
+    outranks = not barred(change.source, names)
+    newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
+    gone: list[Change] = []
+    if newer is not None or account.newest_seq > change.seq:
+        by = newer.id if newer is not None else _accepted_as(c, account)
+        gone = [superseded(change, by, now)]
+    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq and outranks]
+    for old in gone:
+        chain.add(
+            Record(
+                "superseded",
+                now,
+                ACTOR,
+                old.id,
+                old.user.value,
+                old.state.value,
+                other=old.superseded_by or None,
+            )
+        )
+    write_changes(c, gone)
+    chain.close()
+    return bool(gone) and gone[0].id == change.id
+
+
+def _of_user(c: Connection, change: Change) -> list[Change]:
+    """Other live changes of the same resolved user, under whatever reference."""
+    assert change.resolved_id is not None  # noqa: S101  # resolved before it is compared
+    values = {
+        "org": change.org,
+        "id": change.id,
+        "resolved": change.resolved_id,
+        "key": f"i:{change.resolved_id}",
+    }
+    return [change_of(row) for row in c.execute(_OF_USER, values)]
+
+
+def _accepted_as(c: Connection, account: Row[Any]) -> str:
+    """The id of the newest change of ``account`` that a write was begun for."""
+    mine = select(CHANGES.c.id).where(
+        CHANGES.c.org == account.org,
+        CHANGES.c.resolved_id == account.resolved_id,
+        CHANGES.c.seq == account.newest_seq,
+    )
+    return str(c.execute(mine).scalar() or "")
+
+
+def settle(
+    c: Connection,
+    key: bytes,
+    change: Change,
+    outcome: Outcome,
+    nxt: Next,
+    now: float,
+    verifier: bytes | None,
+) -> Change:
+    """``change`` after ``nxt``, its audit record and its user's account; as stored if it was overtaken."""
+    chain = Chain(c, key, change.org)
+    row = c.execute(_CHANGE, {"id": change.id}).one_or_none()
+    if row is None:
+        return change  # cancelled, and then its user was forgotten
+    stored = change_of(row)
+    if not row.live or stored.state is not change.state or stored.attempts != change.attempts:
+        return stored  # an operator or a newer change was faster, or another owner tries it
+    if verifier is not None:
+        check_seals(c, [verifier])
+    sent = stored.state is State.DELIVERING
+    done = _after(stored, change, nxt, now)
+    check_transition(stored.state, done.state)
+    write_changes(c, [done])
+    if outcome.kind is Kind.DRY_RUN and stored.error == done.error:
+        return done  # as an hour ago: the trail has it already, and a long dry run would fill it
+    if change.resolved_id is not None and (sent or done.state is State.APPLIED):
+        _note_account(c, stored, nxt, outcome, verifier, sent=sent)
+    chain.add(
+        Record(
+            "outcome",
+            now,
+            ACTOR,
+            change.id,
+            change.user.value,
+            done.state.value,
+            outcome.code or outcome.kind.value,
+            done.evidence.value if done.evidence else None,
+            attempt=change.attempts + 1,
+            version=outcome.version,
+            correlation_id=outcome.correlation_id,
+            other=done.superseded_by,
+        )
+    )
+    chain.close()
+    return done
+
+
+def _after(stored: Change, tried: Change, nxt: Next, now: float) -> Change:
+    """``stored`` after what was decided. A newer change, accepted meanwhile, ends it unless it applied."""
+    attempts = stored.attempts + (1 if nxt.counts else 0)
+    if stored.superseded_by is not None and nxt.state is not State.APPLIED:
+        return replace(
+            superseded(replace(stored, state=State.PENDING), stored.superseded_by, now), attempts=attempts
+        )
+    live = nxt.state in LIVE
+    own_doubt = stored.doubt is not None and stored.state is State.DELIVERING
+    own_doubt = own_doubt and stored.doubt is not None and stored.doubt.attempt == tried.attempts + 1
+    return replace(
+        stored,
+        state=nxt.state,
+        updated_at=now,
+        next_attempt_at=nxt.at if live else None,
+        attempts=attempts,
+        evidence=nxt.evidence,
+        error=nxt.error,
+        sealed=stored.sealed if live else None,
+        doubt=None if (own_doubt and not nxt.keep_doubt) or not live else stored.doubt,
+    )
+
+
+def _note_account(
+    c: Connection, change: Change, nxt: Next, outcome: Outcome, verifier: bytes | None, *, sent: bool
+) -> None:
+    account = account_of(c, change.org, change.resolved_id or "")
+    newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
+    values: dict[str, Any] = {}
+    if (sent or nxt.state is State.APPLIED) and newest:
+        values["newest_seq"] = change.seq  # which is higher than at its intent, if it was repeated since
+    if sent and nxt.keep_doubt and moves_nothing(account):
+        values["delivered_version"] = None
+    if sent and not nxt.keep_doubt and account.intent_change == change.id:
+        values |= {"intent_change": None, "intent_at": None}
+    if nxt.state is State.APPLIED and newest and (sent or verifier is not None):
+        values |= {
+            "delivered_change": change.id,
+            "delivered_version": outcome.version,
+            "verifier": verifier,
+            "verifier_key": key_id_of(verifier),
+        }
+    if values:
+        set_account(c, account, **values)
+
+
+def recovered(c: Connection, change: Change, now: float, block: float) -> Change:
+    """``change``, whose sender is gone, as it waits until nothing of that send can still be executed."""
+    if change.superseded_by is not None:
+        return superseded(replace(change, state=State.PENDING), change.superseded_by, now)
+    assert change.resolved_id is not None  # noqa: S101  # it was resolved before its intent
+    account = account_of(c, change.org, change.resolved_id)
+    at = account.intent_at or now
+    if moves_nothing(account):
+        set_account(c, account, delivered_version=None)
+    return replace(
+        change,
+        state=State.PENDING,
+        updated_at=now,
+        attempts=change.attempts + 1,
+        next_attempt_at=max(now, at + block),
+        error=Failure("no.answer", message_for("no.answer")),
+    )
+
+
+def newest(c: Connection, change_id: str) -> Change | None:
+    """The change while it is its user's newest; None otherwise."""
+    row = c.execute(_CHANGE, {"id": change_id}).one_or_none()
+    if row is None or not row.live or row.superseded_by is not None:
+        return None
+    return change_of(row)
+
+
+def account_of(c: Connection, org: str, resolved_id: str) -> Row[Any]:
+    """The row of a resolved user, made when there is none."""
+    values = {"org": org, "resolved": resolved_id}
+    return c.execute(_ACCOUNT, values).one_or_none() or c.execute(_ADD_ACCOUNT, values).one()
+
+
+def set_account(c: Connection, account: Row[Any], **changed: Any) -> None:
+    """Write ``changed`` columns of ``account``, and the others as they are: one statement for all cases."""
+    values = {f"b_{name}": value for name, value in account._mapping.items()}
+    c.execute(_SET_ACCOUNT, values | {f"b_{name}": value for name, value in changed.items()})
+
+
+def last_delivered(account: Row[Any]) -> Delivered | None:
+    """What was last brought to the user of ``account``."""
+    if account.delivered_change is None:
+        return None
+    return Delivered(
+        account.delivered_change, account.resolved_id, account.delivered_version, account.verifier
+    )
+
+
+def moves_nothing(account: Row[Any]) -> bool:
+    """Whether the user's version might not show a write: after a lost one it says nothing of what is set."""
+    return (account.delivered_version or "").startswith(AFTER)
