@@ -10,7 +10,7 @@ import httpx2
 
 from passferry.accept import Request, Taken
 from passferry.access import Access, NewKey, mint
-from passferry.domain.accepting import Remembered
+from passferry.domain.accepting import Remembered, Stopped
 from passferry.domain.audit import Head, Record
 from passferry.domain.change import RETRYABLE, Change, Reference, State
 from passferry.domain.password import Password
@@ -205,6 +205,30 @@ class FakeKeys:
         return key.text
 
 
+@dataclass
+class FakePasses:
+    """The trail of what is passed on, in memory."""
+
+    verdict: Stopped | None = None
+    failure: Exception | None = None
+    failure_afterwards: Exception | None = None
+    records: list[Record] = field(default_factory=list)
+    limits: list[int | None] = field(default_factory=list)
+
+    async def intend(self, org: str, record: Record, most_an_hour: int | None) -> Stopped | None:
+        if self.failure is not None:
+            raise self.failure
+        self.limits.append(most_an_hour)
+        if self.verdict is None:
+            self.records.append(record)
+        return self.verdict
+
+    async def note_ended(self, org: str, record: Record) -> None:
+        if self.failure_afterwards is not None:
+            raise self.failure_afterwards
+        self.records.append(record)
+
+
 def change(change_id: str, **members: Any) -> Change:
     """A pending change with some members as given."""
     plain = Change(
@@ -226,7 +250,7 @@ class World:
 
     def __init__(self, rules: Mapping[str, SourceRules] | None = None, **parts: Any) -> None:
         self.clock, self.lookup, self.keys = StillClock(), FakeLookup(), FakeKeys()
-        self.accept = FakeAccept(self.lookup)
+        self.accept, self.passes = FakeAccept(self.lookup), FakePasses()
         self.missing: list[str] = []
         self.fatal: list[str] = []
         self.answered: list[tuple[str, int]] = []
@@ -243,6 +267,7 @@ class World:
         built: dict[str, Any] = {
             "accept": self.accept,
             "lookup": self.lookup,
+            "passes": self.passes,
             "access": Access(self.keys, self.clock, sources=rules),
             "orgs": ("default", "emea", "plain"),
             "clock": self.clock,

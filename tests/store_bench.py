@@ -24,6 +24,7 @@ from passferry.adapters.store_deliver import SqlDeliveryStore
 from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore
+from passferry.adapters.store_sources import SqlPassStore
 from passferry.domain.accepting import Accepted, NewChange, Verdict, judge
 from passferry.domain.audit import START, Fold
 from passferry.domain.change import Change, Evidence, Reference, State
@@ -61,6 +62,7 @@ class Bench:
     keep: SqlKeepStore
     figures: SqlFiguresStore
     audit: SqlAuditStore
+    passes: SqlPassStore
     another_owner: Callable[[], SqlDeliveryStore]
     statements: list[str]
     now: float = NOW
@@ -148,6 +150,7 @@ def _opened(database: Database) -> Iterator[Bench]:
             SqlKeepStore(database),
             SqlFiguresStore(database),
             SqlAuditStore(database),
+            SqlPassStore(database),
             lambda: SqlDeliveryStore(database),
             statements,
         )

@@ -28,6 +28,7 @@ from passferry.adapters.store_figures import SqlFiguresStore
 from passferry.adapters.store_keep import SqlKeepStore
 from passferry.adapters.store_lease import SqlLeaseStore
 from passferry.adapters.store_lookup import SqlAccessStore, SqlLookupStore, needed_keys
+from passferry.adapters.store_sources import SqlPassStore
 from passferry.config import Settings
 from passferry.ports import Clock, HandOver, Hasher, KeyHolder, Sealer
 from passferry.store_ports import AuditStore, FiguresStore, LookupStore, StoreFull, Worker
@@ -64,6 +65,7 @@ class Stores:
     figures: SqlFiguresStore
     lease: SqlLeaseStore
     audit: SqlAuditStore
+    passes: SqlPassStore
     clock: Clock
     worker: Worker | None
 
@@ -88,6 +90,7 @@ class Stores:
             SqlFiguresStore(database),
             SqlLeaseStore(database, read_clock),
             SqlAuditStore(database),
+            SqlPassStore(database),
             clock,
             worker,
         )

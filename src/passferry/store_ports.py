@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from passferry.domain.accepting import Judge, NewChange, Verdict
-from passferry.domain.audit import Head, Link
+from passferry.domain.accepting import Judge, NewChange, Stopped, Verdict
+from passferry.domain.audit import Head, Link, Record
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Next, Outcome
 from passferry.domain.source_rules import SourceRules
@@ -302,6 +302,19 @@ class LookupStore(Protocol):
 
     async def key_ids(self) -> set[str]:
         """Ids of the sealing keys that stored values need."""
+
+
+class PassStore(Protocol):
+    """What is passed on to a target for others: audited, and counted."""
+
+    async def intend(self, org: str, record: Record, most_an_hour: int | None) -> Stopped | None:
+        """Write down what is about to be sent, and count it with the changes of its source, ``record.actor``.
+
+        One transaction. ``Stopped``: the source has sent so many in an hour, and nothing may be sent.
+        """
+
+    async def note_ended(self, org: str, record: Record) -> None:
+        """Write down what came of it."""
 
 
 class TrailMoved(Exception):

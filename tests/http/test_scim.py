@@ -5,8 +5,10 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 
 from http_fakes import GOOD, USER, change
+from passferry.domain.accepting import Stopped
 from passferry.domain.answers import Answer
 from passferry.domain.change import Evidence, Failure, Reference, State
 from passferry.domain.outcome import Kind, Outcome
@@ -682,3 +684,109 @@ def test_other_providers_have_ids_of_their_own() -> None:
     assert world.accept.requests[0].user == Reference("id", "u-1")
     assert world.scim("GET", "/Schemas", org="plain").status_code == 200
     assert len(world.provider.queries) == 1
+
+
+# --- what is passed on: the trail, and the hour ----------------------------------------------
+
+
+def told(world: ScimWorld) -> list[tuple[str, Any]]:
+    """The kinds of the records, and what each says beside."""
+    return [(each.kind, json.loads(each.other or "{}")) for each in world.passes.records]
+
+
+def test_what_is_passed_on_is_written_down_before_and_after() -> None:
+    """Who, what, whom, the names of attributes and both versions; never a value, never a password."""
+    world = ScimWorld()
+    body = JANE | {"title": "Confidential", "password": GOOD}
+    headers = {"If-Match": '"7"'}
+    assert world.scim("PUT", f"/Users/{USER}", body, org="emea", headers=headers).status_code == 200
+    begun, done = world.passes.records
+    assert (begun.kind, begun.actor, begun.user, begun.version) == ("passed.on", "portal", USER, "7")
+    assert (done.kind, done.actor, done.user, done.version) == ("passed.on.outcome", "portal", USER, "8")
+    assert (begun.change_id, done.state, done.code) == (done.change_id, "done", None)
+    asked, came = json.loads(begun.other or ""), json.loads(done.other or "")
+    assert asked == {
+        "attributes": ["active", "title", "userName"],
+        "kind": "Users",
+        "method": "PUT",
+        "userName": "jane@example.com",
+    }
+    assert came == {"status": 200, "userName": "jane@example.com"}
+    assert "Confidential" not in repr(world.passes.records)
+    assert GOOD not in repr(world.passes.records)
+
+
+def test_a_lost_answer_is_written_down_as_one() -> None:
+    """That nobody knows is an outcome, too."""
+    world = ScimWorld()
+    world.provider.away = Outcome(Kind.UNKNOWN, "no.answer")
+    assert world.scim("DELETE", f"/Users/{USER}", org="emea").status_code == 504
+    _, done = world.passes.records
+    assert (done.kind, done.state, done.code) == ("passed.on.outcome", "unknown", "no.answer")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", f"/Users/{USER}"), ("POST", "/Users"), ("PUT", f"/Groups/{USER}")]
+)
+def test_nothing_is_sent_whose_intent_cannot_be_written(method: str, path: str) -> None:
+    """503, and the target is not asked."""
+    world = ScimWorld()
+    world.passes.failure = StoreBusy()
+    answer = world.scim(method, path, JANE if method != "DELETE" else None, org="emea")
+    assert is_error(answer, 503, None, "store.busy")
+    assert world.provider.sent == []
+
+
+def test_an_outcome_that_cannot_be_written_is_no_failure_of_what_was_done() -> None:
+    """An error would deny it; the log says which intent has no outcome."""
+    world = ScimWorld()
+    world.passes.failure_afterwards = StoreBusy()
+    with structlog.testing.capture_logs() as logs:
+        assert world.scim("DELETE", f"/Users/{USER}", org="emea").status_code == 204
+    (begun,) = world.passes.records
+    lines = [line for line in logs if line["event"] == "passed.on.outcome.missing"]
+    assert [(line["org"], line["id"]) for line in lines] == [("emea", begun.change_id)]
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH"])
+def test_what_is_passed_on_counts_towards_the_hour_of_its_source(method: str) -> None:
+    """One too many stops it, as a password would: 429, nothing is sent, the log asks for an operator."""
+    world = ScimWorld(rules={"portal": SourceRules(most_an_hour=3)})
+    world.passes.verdict = Stopped(now=True)
+    body = {"Operations": [{"op": "replace", "path": "active", "value": False}]}
+    with structlog.testing.capture_logs() as logs:
+        answer = world.scim(method, f"/Users/{USER}", body if method == "PATCH" else None, org="emea")
+    assert is_error(answer, 429, None, "source.stopped")
+    assert answer.headers["retry-after"] == "300"
+    assert (world.provider.sent, world.passes.limits) == ([], [3])
+    assert "passferry access resume portal" in [line.get("hint") for line in logs]
+
+
+def test_the_log_line_has_the_org_and_the_id_of_the_resource() -> None:
+    """An id of a fixed form; anything else in its place is not logged."""
+    world = ScimWorld()
+    with structlog.testing.capture_logs() as logs:
+        world.scim("DELETE", f"/Users/{USER}", org="emea")
+        world.scim("GET", "/Users/odd!id", org="plain")
+    lines = [(line["org"], line["resource"]) for line in logs if line["event"] == "request"]
+    assert lines == [("emea", USER), ("plain", None)]
+
+
+GROUP = "99999999-2222-3333-4444-555555555555"
+
+
+def with_group(world: ScimWorld, *members: str) -> ScimWorld:
+    """There is a group with these members."""
+    held = {"id": GROUP, "userName": "", "members": [{"value": each} for each in members]}
+    world.provider.users[GROUP] = held | {"meta": {"version": "1"}}
+    return world
+
+
+def test_the_members_whom_a_write_of_a_group_touches_are_written_down() -> None:
+    """Of a PUT those that make the difference, for which the group is read first."""
+    world = with_group(ScimWorld(), "u-1", "u-2")
+    body = {"displayName": "x", "members": [{"value": "u-2"}, {"value": "u-3"}]}
+    assert world.scim("PUT", f"/Groups/{GROUP}", body, org="emea").status_code == 200
+    asked = told(world)[0][1]
+    assert (asked["id"], asked["members"]) == (GROUP, ["u-1", "u-3"])
+    assert asked["attributes"] == ["displayName", "members"]

@@ -4,6 +4,7 @@ import pytest
 
 from passferry.adapters import store_deliver
 from passferry.adapters.store_deliver import SqlDeliveryStore
+from passferry.domain.audit import PASSED_ON, PASSED_ON_OUTCOME, Record
 from passferry.domain.change import Change, Doubt, Evidence, Failure, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.store_ports import Delivered, OrgState
@@ -705,7 +706,7 @@ def test_few_and_many_due_changes_come_in_the_same_order(
 
 
 def test_a_new_owner_knows_when_requests_were_sent(bench: Bench) -> None:
-    """Read and write of each attempt since then, look-ups that came to nothing, no older ones."""
+    """Read and write of each attempt since then, look-ups for nothing, what was passed on; nothing older."""
 
     async def body() -> None:
         await bench.delivered(await bench.accepted())
@@ -715,8 +716,11 @@ def test_a_new_owner_knows_when_requests_were_sent(bench: Bench) -> None:
         await bench.begun(await bench.accepted(EMAIL), "somebody else")
         bench.now += 10
         await bench.parked(await bench.accepted("nobody@example.com"))
+        name = "jane@example.com"
+        await bench.passes.intend("default", Record(PASSED_ON, NOW + 121, "okta", "p1", name), None)
+        await bench.passes.note_ended("default", Record(PASSED_ON_OUTCOME, NOW + 122, "okta", "p1", name))
         found = await bench.delivery.requests_since("default", NOW + 50)
-        assert found == [NOW + 100] * 2 + [NOW + 110] * 3 + [NOW + 120] * 2
+        assert found == [NOW + 100] * 2 + [NOW + 110] * 3 + [NOW + 120] * 2 + [NOW + 121]
         assert await bench.delivery.requests_since("other", 0.0) == []
 
     run(body)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from passferry.domain.accepting import Accepted, NewChange, Protected, Replayed, Stopped
+from passferry.domain.audit import PASSED_ON, PASSED_ON_OUTCOME, Record
 from passferry.domain.change import Change, State
 from passferry.domain.source_rules import SLOT
 from passferry.store_ports import Caller
@@ -132,5 +133,37 @@ def test_a_change_that_will_be_refused_supersedes_none_that_will_not(bench: Benc
         await bench.delivery.settle(begun, APPLIED, CONFIRMED, NOW)
         assert (await bench.get(refused.id)).state is State.PENDING
         assert (await bench.delivery.resolve(refused.id, UUID, NOW)).change is not None
+
+    run(body)
+
+
+def test_what_is_passed_on_counts_like_a_change_and_is_in_the_trail(bench: Bench) -> None:
+    """One hour for both; what is one too many is not written down as sent, and stops the source."""
+
+    async def body() -> None:
+        sent = Record(PASSED_ON, NOW, "pam", "p1", UUID, other="{}")
+        assert await bench.passes.intend("default", sent, 2) is None
+        await bench.passes.note_ended("default", Record(PASSED_ON_OUTCOME, NOW, "pam", "p1", UUID, "done"))
+        assert await bench.accept(bench.new(UUID, source="pam", most_an_hour=2)) == [Accepted(None)]
+        assert await bench.passes.intend("other", sent, 2) == Stopped(now=True)
+        assert await bench.passes.intend("default", sent, 2) == Stopped(now=False)
+        assert await bench.accept(bench.new("v@example.com", source="pam", most_an_hour=2)) == [
+            Stopped(now=False)
+        ]
+        assert await bench.figures.stopped_sources() == {"pam"}
+        assert await bench.records() == [PASSED_ON, PASSED_ON_OUTCOME, "accepted"]
+        assert await bench.records("other") == ["source.stopped"]
+
+    run(body)
+
+
+def test_without_a_limit_as_much_is_passed_on_as_is_asked_for(bench: Bench) -> None:
+    """It is in the trail all the same."""
+
+    async def body() -> None:
+        for n in range(3):
+            assert await bench.passes.intend("default", Record(PASSED_ON, NOW, "pam", f"p{n}"), None) is None
+        assert await bench.records() == [PASSED_ON] * 3
+        assert await bench.figures.stopped_sources() == set()
 
     run(body)

@@ -20,7 +20,7 @@ from passferry.adapters.store_outcome import (
     settle,
     settle_order,
 )
-from passferry.domain.audit import Record
+from passferry.domain.audit import PASSED_ON, Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import Next, Outcome
@@ -133,7 +133,7 @@ class SqlDeliveryStore:
         query = (
             select(table.c.kind, table.c.at, table.c.change_id, table.c.user)
             .where(table.c.org == org, table.c.seq > func.coalesce(older.scalar_subquery(), 0))
-            .where(table.c.at > since, table.c.kind.in_(("attempt", "outcome")))
+            .where(table.c.at > since, table.c.kind.in_(("attempt", "outcome", PASSED_ON)))
             .order_by(table.c.seq)
         )
         return await self._database.run(lambda c: _requests(list(c.execute(query))))
@@ -399,13 +399,15 @@ def _requests(rows: Sequence[Row[Any]]) -> list[float]:
     """When the requests behind audit records were sent, at the latest.
 
     An attempt is a read and a write, a try that ended before its write at most two reads. Who is named by
-    userName may have been looked up first.
+    userName may have been looked up first. What is passed on for others is one request.
     """
     sent: list[float] = []
     attempted = {row.change_id for row in rows if row.kind == "attempt"}
     for row in rows:
         by_name = "@" in (row.user or "")
-        if row.kind == "attempt":
+        if row.kind == PASSED_ON:
+            sent.append(row.at)
+        elif row.kind == "attempt":
             sent += [row.at] * (3 if by_name else 2)
         elif row.change_id not in attempted:
             sent += [row.at] * 2

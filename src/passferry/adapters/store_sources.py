@@ -1,14 +1,19 @@
-"""How many changes a source sent within the hour, and that it is stopped: known to all processes."""
+"""How many changes a source sent within the hour, what is passed on for it, and that it is stopped.
+
+Known to all processes.
+"""
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from passferry.adapters import schema
-from passferry.adapters.database import insert_new, upsert
-from passferry.domain.accepting import NewChange, Stopped
+from passferry.adapters.database import Chain, Database, insert_new, upsert
+from passferry.domain.accepting import Stopped
+from passferry.domain.audit import Record
 from passferry.domain.source_rules import one_more, within_the_hour
 
 SOURCES = schema.sources
@@ -25,13 +30,36 @@ _RESUME = (
 )
 
 
+class Counted(Protocol):
+    """What counts towards the hour of its source: a change, or a request that is passed on."""
+
+    @property
+    def source(self) -> str:
+        """Whose it is."""
+
+    @property
+    def most_an_hour(self) -> int | None:
+        """How many the source may send."""
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    source: str
+    most_an_hour: int | None
+    now: float
+
+
 class Hours:
     """The sources of a batch that have a limit, their rows locked until the transaction ends.
 
     Orgs are locked before: so no two transactions can wait for each other.
     """
 
-    def __init__(self, connection: Connection, items: Sequence[NewChange]) -> None:
+    def __init__(self, connection: Connection, items: Sequence[Counted]) -> None:
         self._connection = connection
         names = sorted({item.source for item in items if item.most_an_hour is not None})
         self._counts: dict[str, dict[int, int]] = {}
@@ -44,7 +72,7 @@ class Hours:
             self._counts[row.name] = within_the_hour(counts, items[0].now)
             self._stopped_at[row.name] = row.stopped_at
 
-    def take(self, item: NewChange) -> Stopped | None:
+    def take(self, item: Counted) -> Stopped | None:
         """Count ``item``, which is to be accepted; or say that its source is stopped, perhaps by it."""
         if item.most_an_hour is None:
             return None
@@ -69,3 +97,38 @@ class Hours:
 def resume(connection: Connection, name: str) -> bool:
     """Let the source ``name`` send again; whether it was stopped."""
     return connection.execute(_RESUME, {"b_name": name}).rowcount > 0
+
+
+class SqlPassStore:
+    """The port ``PassStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def intend(self, org: str, record: Record, most_an_hour: int | None) -> Stopped | None:
+        """See the port."""
+        item = _Passed(record.actor, most_an_hour, record.at)
+
+        def work(c: Connection) -> Stopped | None:
+            chain = Chain(c, self._database.audit_key, org)
+            hours = Hours(c, [item])
+            stopped = hours.take(item)
+            if stopped is None:
+                chain.add(record)
+            elif stopped.now:
+                chain.add(Record("source.stopped", record.at, record.actor))
+            chain.close()
+            hours.write()
+            return stopped
+
+        return await self._database.run(work)
+
+    async def note_ended(self, org: str, record: Record) -> None:
+        """See the port."""
+
+        def work(c: Connection) -> None:
+            chain = Chain(c, self._database.audit_key, org)
+            chain.add(record)
+            chain.close()
+
+        await self._database.run(work)

@@ -17,6 +17,13 @@ EXPORTED, PRUNED = "audit.exported", "audit.pruned"
 """Kinds of records about the trail itself. ``other`` is the head up to which it was exported, or up to which
 its oldest records were deleted: the base, at which the chain that remains begins."""
 
+PASSED_ON, PASSED_ON_OUTCOME = "passed.on", "passed.on.outcome"
+"""Kinds of records about what is passed on to a target for others: it is about to be sent; what came of it.
+
+They share a ``change_id``, which is no change's. One without the other: the process ended meanwhile, or had
+no room to write it down, and nobody knows whether it was done.
+"""
+
 _CODE = re.compile(r"[a-zA-Z][a-zA-Z_.]{0,63}")
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _HEAD = re.compile(r"(0(?=:0{64})|[1-9][0-9]{0,17}):([0-9a-fA-F]{64})")
@@ -29,7 +36,7 @@ class Record:
     kind: str  # accepted, superseded, attempt, outcome, expired, operator act, …
     at: float
     actor: str  # who did it: a source, "delivery", "operator:NAME"
-    change_id: str | None = None
+    change_id: str | None = None  # or the id of a request that is passed on
     user: str | None = None
     state: str | None = None
     code: str | None = None

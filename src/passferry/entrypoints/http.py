@@ -30,7 +30,7 @@ from passferry.entrypoints.http_parse import Problem
 from passferry.entrypoints.scim_call import ScimParts
 from passferry.ports import Clock, HandOver, Pace, Provider, SealBroken, UnknownKey
 from passferry.refusals import NotAccepted, no_room, store_lost
-from passferry.store_ports import Caller, LookupStore, NotNow, StoreFull, StoreLost
+from passferry.store_ports import Caller, LookupStore, NotNow, PassStore, StoreFull, StoreLost
 
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 Handle = Callable[[Exchange], Awaitable[Answer]]
@@ -42,6 +42,7 @@ class HttpParts:
 
     accept: Accepting
     lookup: LookupStore
+    passes: PassStore
     access: Callable[[str], Awaitable[Caller | None]]  # the text of a key to its holder
     orgs: Collection[str]
     clock: Clock
@@ -111,6 +112,7 @@ def _scim(parts: HttpParts, providers: Callable[[str], Provider]) -> ScimParts:
         access=parts.access,
         orgs=parts.orgs,
         providers=providers,
+        passes=parts.passes,
         proxies=parts.proxies,
         paused=parts.paused,
         uuid_ids=parts.uuid_ids,
@@ -368,7 +370,8 @@ class _Gateway:
         named: str | None = exchange.scope["path_params"].get("org", sealed)
         if sealed not in (None, named):
             raise Problem(400, "sealed.broken", "it was sealed for another org")
-        return http_callers.org(caller, named, self._parts.orgs)
+        exchange.org = http_callers.org(caller, named, self._parts.orgs)
+        return exchange.org
 
     async def _json_body(self, exchange: Exchange) -> bytes:
         encoded = exchange.header(b"content-encoding")

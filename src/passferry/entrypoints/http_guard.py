@@ -34,7 +34,7 @@ class Gone(Exception):
 class Exchange:
     """One request: its headers, its body on demand, and what the log line says of it in the end."""
 
-    __slots__ = ("_headers", "_receive", "caller", "change_id", "route", "scope", "status")
+    __slots__ = ("_headers", "_receive", "caller", "change_id", "org", "resource", "route", "scope", "status")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self._receive = scope, receive
@@ -44,6 +44,8 @@ class Exchange:
         self.route = "none"
         self.caller: Caller | None = None
         self.change_id: str | None = None
+        self.org: str | None = None
+        self.resource: str | None = None
         self.status = 0
 
     def header(self, name: bytes) -> list[bytes]:
@@ -163,6 +165,8 @@ class Guard:
             method=method if method.isalpha() and len(method) < 16 else "?",
             route=exchange.route,
             status=exchange.status,
+            org=exchange.org,
+            resource=safe_id(exchange.resource),
             change=safe_id(exchange.change_id),
             caller=exchange.caller.name if exchange.caller is not None else None,
             client=self._front.client(exchange),

@@ -66,6 +66,7 @@ class HttpServer:
         parts = HttpParts(
             accept=gateway.accept,
             lookup=gateway.stores.lookup,
+            passes=gateway.stores.passes,
             access=access,
             orgs=tuple(gateway.settings.orgs),
             clock=gateway.clock,

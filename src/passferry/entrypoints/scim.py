@@ -71,7 +71,9 @@ class _Endpoint:
         caller = await http_callers.caller(exchange, key, self._parts.access, ("source",))
         named = exchange.scope["path_params"].get("org")
         org = http_callers.org(caller, named, self._parts.orgs)
+        exchange.org = org
         kind, resource_id = _what(exchange.scope["path_params"]["rest"])
+        exchange.resource = resource_id
         base = address(exchange, self._prefix)
         call = Call(self._parts, exchange, caller, org, base, kind, resource_id)
         path = f"/{kind}" if resource_id is None else f"/{kind}/{{id}}"

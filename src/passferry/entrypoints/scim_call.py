@@ -14,18 +14,17 @@ from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
-from passferry.entrypoints import scim_answers
+from passferry.entrypoints import scim_answers, scim_pass
 from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_guard import Exchange
 from passferry.entrypoints.http_parse import LONGEST_REFERENCE, Problem, bearer
 from passferry.entrypoints.scim_answers import Refused, failed
 from passferry.ports import Clock, Provider
-from passferry.store_ports import Caller
+from passferry.store_ports import Caller, PassStore
 
 MOST_BYTES = 256 * 1024
 """Of a request body: a user with fifty skills is far below."""
-READ_SECONDS = 5.0
-"""For a look at the user beside what was asked for; a target that is away must not cost a password."""
+READ_SECONDS = scim_pass.READ_SECONDS
 ONLY_PASSWORDS = "this org takes passwords only: those of existing users, by PUT or PATCH"
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -40,6 +39,7 @@ class ScimParts:
     access: Callable[[str], Awaitable[Caller | None]]
     orgs: Collection[str]
     providers: Callable[[str], Provider]
+    passes: PassStore
     proxies: Collection[str]
     paused: Callable[[str], str | None]
     clock: Clock
@@ -80,8 +80,11 @@ class Call:
 
     @property
     def provider(self) -> Provider:
-        """The org's target."""
-        return self.parts.providers(self.org)
+        """The org's target, for what this caller passes on."""
+        parts = self.parts
+        return scim_pass.Passing(
+            parts.providers(self.org), parts.accept, parts.passes, parts.clock, self.caller, self.org
+        )
 
     @property
     def proxied(self) -> bool:
