@@ -430,6 +430,7 @@ generated = true
 believe_clock = false
 clock_ahead = "10m"
 bulk = true
+scim = "none"
 """
 
 
@@ -446,6 +447,7 @@ def test_a_source_has_the_rules_of_its_table() -> None:
         believe_clock=False,
         clock_ahead=600.0,
         bulk=True,
+        scim="none",
     )
     assert settings.sources["HR_1"] == SourceRules()
     assert settings.orgs["emea"].never == {"root@example.com"}

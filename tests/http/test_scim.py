@@ -686,6 +686,62 @@ def test_other_providers_have_ids_of_their_own() -> None:
     assert len(world.provider.queries) == 1
 
 
+# --- which source may what -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", f"/Users/{USER}", JANE),
+        ("PUT", f"/Users/{USER}", JANE | {"password": GOOD}),
+        ("PATCH", f"/Users/{USER}", {"Operations": [{"op": "replace", "path": "active", "value": False}]}),
+        ("DELETE", f"/Users/{USER}", None),
+        ("POST", "/Users", JANE),
+        ("POST", "/Groups", {"displayName": "x"}),
+        ("PUT", f"/Groups/{USER}", {"displayName": "x"}),
+        ("DELETE", f"/Groups/{USER}", None),
+    ],
+)
+def test_a_source_that_nobody_named_for_it_passes_nothing_on(method: str, path: str, body: Any) -> None:
+    """In an org in mode proxy: 403. A success would say that somebody who left is inactive now."""
+    world = ScimWorld(provisioning=False)
+    answer = world.scim(method, path, body, org="emea")
+    assert is_error(answer, 403, None, 'scim = "proxy"')
+    assert (world.provider.sent, world.accept.requests, world.passes.records) == ([], [], [])
+
+
+def test_a_source_that_nobody_named_pushes_passwords_and_reads_users_and_no_groups() -> None:
+    """What every source may, in an org of either mode."""
+    world = ScimWorld(provisioning=False)
+    assert world.patch(REPLACE, org="emea").status_code == 200
+    assert [each.password.reveal() for each in world.accept.requests] == [GOOD]
+    assert world.scim("GET", f"/Users/{USER}", org="emea").status_code == 200
+    assert world.scim("GET", by_filter('userName eq "jane@example.com"'), org="emea").status_code == 200
+    assert world.scim("GET", "/Groups", org="emea").json()["totalResults"] == 0
+    assert world.scim("GET", f"/Groups/{USER}", org="emea").status_code == 404
+
+
+def test_a_source_for_passwords_alone_has_the_rest_ignored_even_in_a_proxy() -> None:
+    """As in the mode passwords."""
+    world = ScimWorld(rules={"portal": SourceRules(scim="passwords")})
+    assert world.put(GOOD, org="emea").status_code == 200
+    assert len(world.accept.requests) == 1
+    assert world.scim("DELETE", f"/Users/{USER}", org="emea").status_code == 501
+    assert world.provider.sent == []
+
+
+@pytest.mark.parametrize("path", ["/Users", f"/Users/{USER}", "/ServiceProviderConfig", "/Groups"])
+def test_a_source_that_may_not_use_scim_reads_nothing(path: str) -> None:
+    """Because it is told, or since it has a template, as hooks and portals do; unless it is told."""
+    world = ScimWorld(rules={"other": SourceRules(scim="none")})
+    for key in (world.other, world.short):
+        assert is_error(world.scim("GET", path, key=key), 403, None, "scim of a source")
+    assert is_error(world.patch(REPLACE, key=world.short), 403)
+    assert (world.provider.looks, world.provider.queries, world.accept.requests) == ([], [], [])
+    told = ScimWorld(rules={"pam": SourceRules(scim="passwords")})
+    assert told.patch(REPLACE, key=told.short).status_code == 200
+
+
 # --- what is passed on: the trail, and the hour ----------------------------------------------
 
 

@@ -155,6 +155,7 @@ def test_no_password_is_anywhere_but_sealed_and_at_the_target(tmp_path: Path) ->
             "SCIM": "proxy",
         }
         more |= {f"PASSFERRY_ORGS_MIRROR_{name}": value for name, value in mirror.items()}
+        more |= {"PASSFERRY_SOURCES_TESTER_SCIM": "proxy"}
         more |= {"PASSFERRY_ORGS_ECHO_API_URL": hostile.url, "PASSFERRY_ORGS_ECHO_LOGIN_URL": hostile.url}
         with home(tmp_path / "gateway", target.settings(), **more) as place:
             key, operator = place.key("tester"), place.key("operator", "--role", "operator")

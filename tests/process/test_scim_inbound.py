@@ -63,6 +63,7 @@ def scene(
 ) -> Iterator[Scene]:
     """A running gateway in that mode."""
     more = {"PASSFERRY_ORGS_DEFAULT_SCIM": mode, "PASSFERRY_ORGS_DEFAULT_RATE": "100000"} | env
+    more |= {"PASSFERRY_SOURCES_TESTER_SCIM": "proxy"}
     with (
         StandIn(settings or Settings.calm(rate=1_000_000), users=users) as target,
         home(root / "gateway", target.settings(), **more) as place,
@@ -358,6 +359,7 @@ def test_scim2_tester_passes_over_another_provider(tmp_path: Path, monkeypatch: 
             "PASSFERRY_ORGS_DEFAULT_BASE_URL": url,
             "PASSFERRY_ORGS_DEFAULT_TOKEN": TOKEN,
             "PASSFERRY_ORGS_DEFAULT_SCIM": "proxy",
+            "PASSFERRY_SOURCES_TESTER_SCIM": "proxy",
             "PASSFERRY_ORGS_DEFAULT_RATE": "100000",
             "PASSFERRY_VERIFIER": "false",
         }

@@ -77,6 +77,7 @@ SOURCE = (
     Key("believe_clock", values.switch),
     Key("clock_ahead", values.duration(0, 3600)),
     Key("bulk", values.switch),
+    Key("scim", values.choice("none", "passwords", "proxy")),
 )
 
 GENESYS_VARIABLES = {

@@ -25,6 +25,8 @@ class SourceRules:
         believe_clock: its ``changedAt`` counts.
         clock_ahead: seconds by which its ``changedAt`` may lie in the future.
         bulk: its changes give way to those of people.
+        scim: what of inbound SCIM it may use: ``none``, ``passwords``, or ``proxy``, which passes everything
+            else on where the org does; None: see ``speaks_scim``, and it passes nothing on.
     """
 
     user: str | None = None
@@ -36,6 +38,7 @@ class SourceRules:
     believe_clock: bool = True
     clock_ahead: float = CLOCK_TOLERANCE
     bulk: bool = False
+    scim: str | None = None
 
 
 def folded(name: str) -> str:
@@ -46,6 +49,15 @@ def folded(name: str) -> str:
 def names_one(never: frozenset[str], *names: str) -> bool:
     """Whether one of a user's ``names`` (its id, its userName) is among those of ``never``."""
     return bool(never) and any(folded(name) in never for name in names)
+
+
+def speaks_scim(rules: SourceRules, user: str | None) -> bool:
+    """Whether a source may use inbound SCIM, which shows the users of its orgs.
+
+    Unless it is told, one whose short names are completed by a template ``user`` may not: that is a hook or a
+    portal, and providers know users by their ids.
+    """
+    return user is None if rules.scim is None else rules.scim != "none"
 
 
 def within_the_hour(counts: Mapping[int, int], now: float) -> dict[int, int]:

@@ -17,6 +17,7 @@ from passferry.domain.scim import NotScim
 from passferry.domain.scim_query import Equals, Query, query
 from passferry.domain.scim_show import Shown, listed, resource
 from passferry.domain.scim_split import BadScim, split_user
+from passferry.domain.source_rules import speaks_scim
 from passferry.entrypoints import http_answers, http_callers, scim_answers, scim_discovery
 from passferry.entrypoints.http_answers import Answer, Headers
 from passferry.entrypoints.http_guard import Exchange
@@ -69,6 +70,8 @@ class _Endpoint:
     async def _answer(self, exchange: Exchange) -> Answer:
         key = access_key(exchange.header(b"authorization"))
         caller = await http_callers.caller(exchange, key, self._parts.access, ("source",))
+        if not speaks_scim(caller.rules, caller.user_template):
+            raise Problem(403, "scim.forbidden", "this source may not use SCIM: see scim of a source")
         named = exchange.scope["path_params"].get("org")
         org = http_callers.org(caller, named, self._parts.orgs)
         exchange.org = org
@@ -114,7 +117,7 @@ async def _discovery(call: Call) -> Answer:
 async def _search(call: Call) -> Answer:
     asked = query(call.query)
     if (
-        call.kind == "Groups" and not call.proxied
+        call.kind == "Groups" and not call.provisions
     ):  # nobody needs them for passwords, and reading needs rights
         return _page(call, asked, Found(0, ()))
     if isinstance(asked.filter, str) and not call.foreign:  # nobody could tell whether it was honoured
@@ -141,7 +144,7 @@ def _shown(item: str, place: str) -> str | None:
 
 
 async def _read(call: Call) -> Answer:
-    if call.kind == "Groups" and not call.proxied:
+    if call.kind == "Groups" and not call.provisions:
         return failed(404, "there is no such group")
     call.parts.accept.admit_look(call.caller, call.org)
     shown = call.shown(await call.provider.one(call.kind, call.resource_id(), query(call.query)))
