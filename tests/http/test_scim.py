@@ -846,3 +846,96 @@ def test_the_members_whom_a_write_of_a_group_touches_are_written_down() -> None:
     asked = told(world)[0][1]
     assert (asked["id"], asked["members"]) == (GROUP, ["u-1", "u-3"])
     assert asked["attributes"] == ["displayName", "members"]
+
+
+# --- whom a write of a group, or of a name, may not touch ------------------------------------
+
+ADMIN_ID = USER
+OTHER_ID = "33333333-2222-3333-4444-555555555555"
+
+
+def guarded(never: str, *members: str) -> ScimWorld:
+    """There are an administrator, another user, and a group with ``members``; ``never`` is listed."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(never=frozenset({never}))})
+    other = JANE | {"id": OTHER_ID, "userName": "joan@example.com"}
+    world.provider.users = dict(ADMIN) | {OTHER_ID: other}
+    return with_group(world, *members)
+
+
+def in_group(*operations: Any) -> Any:
+    """A PatchOp."""
+    return {"Operations": list(operations)}
+
+
+ONE_ADMIN = [{"value": ADMIN_ID.upper()}]
+
+
+@pytest.mark.parametrize("never", ["admin@example.com", ADMIN_ID])
+@pytest.mark.parametrize(
+    ("method", "members", "body"),
+    [
+        ("PATCH", (), in_group({"op": "add", "path": "members", "value": ONE_ADMIN})),
+        ("PATCH", (), in_group({"op": "Add", "value": {"members": ONE_ADMIN}})),
+        ("PATCH", (ADMIN_ID,), in_group({"op": "remove", "path": f'members[value eq "{ADMIN_ID}"]'})),
+        ("PATCH", (ADMIN_ID,), in_group({"op": "remove", "path": "members"})),
+        ("PATCH", (ADMIN_ID,), in_group({"op": "replace", "path": "members", "value": []})),
+        ("PUT", (), {"displayName": "x", "members": ONE_ADMIN}),
+        ("PUT", (ADMIN_ID,), {"displayName": "x", "members": [{"value": OTHER_ID}]}),
+        ("DELETE", (ADMIN_ID,), None),
+        ("POST", (), {"displayName": "x", "members": ONE_ADMIN}),
+    ],
+)
+def test_nobody_who_is_not_to_be_touched_gets_into_a_group_or_out_of_one(
+    method: str, members: tuple[str, ...], body: Any, never: str
+) -> None:
+    """Listed by id or by name, and whatever the way; nothing is sent, or written down as sent."""
+    world = guarded(never, *members)
+    path = "/Groups" if method == "POST" else f"/Groups/{GROUP}"
+    world.provider.users[ADMIN_ID.upper()] = world.provider.users[ADMIN_ID]
+    answer = world.scim(method, path, body, org="emea", key=world.emea)
+    assert is_error(answer, 403, None, "user.protected")
+    assert (world.provider.sent, world.passes.records) == ([], [])
+    assert world.scim(method, path, body, org="emea").status_code in (200, 201, 204)
+
+
+@pytest.mark.parametrize("never", ["admin@example.com", ADMIN_ID])
+def test_groups_of_protected_users_are_open_to_others(never: str) -> None:
+    """Who stays in is not touched; nor is a member that is no user, as a group in a group."""
+    world = guarded(never, ADMIN_ID)
+    added = in_group({"op": "add", "path": "members", "value": [{"value": OTHER_ID}, {"value": "g-2"}]})
+    path = f"/Groups/{GROUP}"
+    assert world.scim("PATCH", path, added, org="emea", key=world.emea).status_code == 200
+    kept = {"members": [{"value": ADMIN_ID}, {"value": OTHER_ID}]}
+    world = guarded(never, ADMIN_ID)
+    assert world.scim("PUT", path, kept, org="emea", key=world.emea).status_code == 200
+
+
+def test_members_of_whom_the_target_does_not_tell_are_not_touched() -> None:
+    """Nor more at once than can be looked up; where ids alone are listed, nobody need be."""
+    body = in_group({"op": "add", "path": "members", "value": [{"value": f"u-{n}"} for n in range(51)]})
+    world, path = guarded("admin@example.com"), f"/Groups/{GROUP}"
+    assert is_error(world.scim("PATCH", path, body, org="emea", key=world.emea), 413, None, "at most 50")
+    one = in_group({"op": "add", "path": "members", "value": [{"value": OTHER_ID}]})
+    world.provider.away = AWAY
+    assert is_error(world.scim("PATCH", path, one, org="emea", key=world.emea), 503)
+    assert world.provider.sent == []
+    world = guarded(ADMIN_ID)
+    assert world.scim("PATCH", path, body, org="emea", key=world.emea).status_code == 200
+    assert world.provider.looks == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "replace", "path": "userName", "value": "ADMIN@example.com"},
+        {"op": "Add", "value": {f"{SCHEMA}:userName": "admin@example.com"}},
+        {"op": "replace", "value": {SCHEMA: {"userName": "admin@example.com"}}},
+    ],
+)
+def test_nobody_gets_a_protected_name_by_patch(operation: Any) -> None:
+    """As by POST and PUT, in every spelling."""
+    world = guarded("admin@example.com")
+    answer = world.scim("PATCH", f"/Users/{OTHER_ID}", in_group(operation), org="emea", key=world.emea)
+    assert is_error(answer, 403, None, "user.protected")
+    assert (world.provider.sent, world.passes.records) == ([], [])
+    assert world.scim("PATCH", f"/Users/{OTHER_ID}", in_group(operation), org="emea").status_code == 200

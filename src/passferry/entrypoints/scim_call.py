@@ -28,7 +28,6 @@ READ_SECONDS = scim_pass.READ_SECONDS
 ONLY_PASSWORDS = "this org takes passwords only: those of existing users, by PUT or PATCH"
 MAY_NOT_PROVISION = 'this source may push passwords alone: see scim = "proxy" of a source'
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
@@ -84,7 +83,13 @@ class Call:
         """The org's target, for what this caller passes on."""
         parts = self.parts
         return scim_pass.Passing(
-            parts.providers(self.org), parts.accept, parts.passes, parts.clock, self.caller, self.org
+            parts.providers(self.org),
+            parts.accept,
+            parts.passes,
+            parts.clock,
+            self.caller,
+            self.org,
+            self.foreign,
         )
 
     @property
@@ -149,7 +154,7 @@ class Call:
         """The id in the path. One that the target cannot have is not asked for: ``Refused``."""
         found = self.id or ""
         unusable = not 1 <= len(found) <= LONGEST_REFERENCE or not found.isprintable() or not found.strip(".")
-        if unusable or (self.kind == "Users" and not self.foreign and not _UUID.fullmatch(found)):
+        if unusable or (self.kind == "Users" and not self.foreign and not scim_pass.UUID.fullmatch(found)):
             raise Refused(failed(404, "there is no such resource"))
         return found
 
