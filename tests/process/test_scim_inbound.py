@@ -202,6 +202,54 @@ def test_jumpclouds_activation_probe_leaves_nothing_behind(tmp_path: Path) -> No
         assert it.ask("GET", "/Users?startIndex=1&count=100").json["totalResults"] == users
 
 
+def test_what_a_provider_does_is_in_the_trail_and_ends_with_its_hour(tmp_path: Path) -> None:
+    """A user is made and deactivated, members and deletions are refused; then the source has sent too many.
+
+    The trail verifies, is exported with it, and names no value; the target was not asked once more.
+    """
+    with scene(tmp_path, "proxy", PASSFERRY_SOURCES_TESTER_MOST_AN_HOUR="4") as it:
+        new = {"schemas": [USER], "userName": "leaver@example.com", "displayName": "Leaver"}
+        new["title"] = "Confidential title"
+        made = it.ask("POST", "/Users", new)
+        assert made.status == 201, made.json
+        user = made.json["id"]
+        group = it.ask("GET", "/Groups").json["Resources"][0]["id"]
+        added = {"op": "add", "path": "members", "value": [{"value": user}]}
+        joined = it.ask("PATCH", f"/Groups/{group}", {"schemas": [PATCH], "Operations": [added]})
+        assert joined.status == 501  # the stand-in's groups are for reading
+        assert it.patch(user, {"op": "replace", "path": "active", "value": False}).status == 200
+        assert it.ask("DELETE", f"/Users/{user}", **{"If-Match": '"999"'}).status == 412
+        stopped = it.ask("DELETE", f"/Users/{user}")
+        assert (stopped.status, "source.stopped" in stopped.json["detail"]) == (429, True)
+        assert it.ask("GET", f"/Users/{user}").status == 200
+        assert it.place.run("audit", "verify").code == 0
+        exported = it.place.run("audit", "export", "-").out
+    records = [json.loads(line) for line in exported.splitlines()]
+    passed = [each for each in records if str(each.get("kind")).startswith("passed.on")]
+    begun, ended = passed[::2], passed[1::2]
+    told = [json.loads(each["other"]) for each in begun]
+    assert [(each["method"], each["kind"]) for each in told] == [
+        ("POST", "Users"),
+        ("PATCH", "Groups"),
+        ("PATCH", "Users"),
+        ("DELETE", "Users"),
+    ]
+    assert [each.get("attributes", []) for each in told] == [
+        ["displayName", "title", "userName"],
+        ["members"],
+        ["active"],
+        [],
+    ]
+    assert (told[1]["id"], told[1]["members"]) == (group, [user])
+    assert [each["change_id"] for each in begun] == [each["change_id"] for each in ended]
+    assert [each["state"] for each in ended] == ["done", "refused", "done", "refused"]
+    assert [each.get("user") for each in ended] == [user, None, user, user]
+    assert {each["actor"] for each in passed} == {"tester"}
+    assert all(each["correlation_id"] for each in ended)
+    assert "source.stopped" in [each.get("kind") for each in records]
+    assert "Confidential" not in exported.decode()
+
+
 def test_a_put_of_everything_brings_profile_and_password(tmp_path: Path) -> None:
     """midPoint and PingDataSync send whole users; without a password it stays what it was."""
     with scene(tmp_path, "proxy") as it:

@@ -63,7 +63,7 @@ _KNOWN = {
     )
 }
 _OTHER = "other"
-_NOT_TOLD = frozenset({"schemas", "id", "meta"})
+_NOT_TOLD = frozenset({"schemas", "id", "meta", "password"})
 _ONE_MEMBER = re.compile(r'\[\s*value\s+eq\s+"([^"\\]*)"\s*\]', re.IGNORECASE)
 
 _Given = list[tuple[str, str, Any]]  # attribute, what stands behind it in a path, value
@@ -122,6 +122,13 @@ def asked(method: str, kind: str, body: str | None) -> Asked:
             if only is not None:  # twice: what the first one leaves need not be left
                 ids, leaves = (ids, only) if leaves is None else (ids | leaves | only, frozenset())
     return Asked(_attributes(every), _names(every), ids, leaves)
+
+
+def attributes_of(method: str, kind: str, body: str) -> tuple[str, ...] | None:
+    """The names of the attributes in ``body``, but for a password; None where it cannot be understood."""
+    with contextlib.suppress(BadScim):
+        return asked(method, kind, body).attributes
+    return None
 
 
 def members_of(text: str) -> frozenset[str]:

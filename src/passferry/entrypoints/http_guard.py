@@ -34,7 +34,18 @@ class Gone(Exception):
 class Exchange:
     """One request: its headers, its body on demand, and what the log line says of it in the end."""
 
-    __slots__ = ("_headers", "_receive", "caller", "change_id", "org", "resource", "route", "scope", "status")
+    __slots__ = (
+        "_headers",
+        "_receive",
+        "attributes",
+        "caller",
+        "change_id",
+        "org",
+        "resource",
+        "route",
+        "scope",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self._receive = scope, receive
@@ -46,6 +57,7 @@ class Exchange:
         self.change_id: str | None = None
         self.org: str | None = None
         self.resource: str | None = None
+        self.attributes: tuple[str, ...] | None = None  # that it names, not their values
         self.status = 0
 
     def header(self, name: bytes) -> list[bytes]:

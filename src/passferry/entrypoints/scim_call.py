@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
+from passferry.domain.passed_on import attributes_of
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
@@ -90,6 +91,7 @@ class Call:
             self.caller,
             self.org,
             self.foreign,
+            self.exchange.attributes,
         )
 
     @property
@@ -163,11 +165,13 @@ class Call:
         if self.exchange.header(b"content-encoding") not in ([], [b"identity"]):
             raise Problem(415, "content.type.unsupported", "the body must not be compressed")
         body = await self.exchange.body(self.parts.body_seconds, MOST_BYTES)
-        try:
-            return body.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            pass
-        raise BadScim("invalidSyntax", "the body is not UTF-8")
+        text: str | None = None
+        with contextlib.suppress(UnicodeDecodeError):
+            text = body.decode("utf-8-sig")
+        if text is None:
+            raise BadScim("invalidSyntax", "the body is not UTF-8")
+        self.exchange.attributes = attributes_of(self.method, self.kind, text)
+        return text
 
     def shown(self, answer: TargetAnswer | Outcome, *, wrote: bool = False) -> Shown:
         """The resource that the target answered with. Raises ``Refused``.

@@ -5,7 +5,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -42,6 +42,7 @@ class Passing:
     caller: Caller
     org: str
     foreign: bool  # ids may look like anything
+    named: tuple[str, ...] | None = None  # attributes that the caller named, where more than these is sent
 
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
@@ -61,6 +62,8 @@ class Passing:
         members = await self._members(kind, resource_id, what)
         await self._spare(kind, what.names, members)
         sending = Sending(uuid.uuid4().hex, self.caller.name, method, kind, resource_id, version)
+        if self.named is not None:
+            what = replace(what, attributes=self.named)
         begun = intent(sending, self.clock.now(), what, members)
         verdict = await self.passes.intend(self.org, begun, self.caller.rules.most_an_hour)
         if verdict is not None:
