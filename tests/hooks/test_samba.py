@@ -2,9 +2,10 @@
 
 import io
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_new_password_is_handed_over_with_its_time() -> None:
     assert isinstance(change, HandOver)
     assert change.password.reveal() == " -Third-Pass'\"3 "
     assert (change.user, change.changed_at, change.seen) == ("carol@ex.test", 1795524435.399014, SEEN)
-    assert change.key == f"samba-{GUID}-4-134399980353990140"
+    assert change.key("l").startswith(f"samba-{GUID}-4-134399980353990140-")
+    assert change.key("l") == change.key("l")
     assert "Third" not in repr(change)
 
 
@@ -144,7 +146,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     settings = HookSettings("http://127.0.0.1:9", "pf_key", spool=tmp_path / "spool")
     pushed: list[SourceChange] = []
 
-    def call(verdict: Verdict, text: str = CAROL) -> tuple[int, str, list[SourceChange]]:
+    def call(verdict: Verdict, text: str = CAROL, *options: str) -> tuple[int, str, list[SourceChange]]:
         def push(self: Gateway, change: SourceChange) -> Answer:
             os.write(2, b"a library has something to say")
             pushed.append(change)
@@ -154,7 +156,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         monkeypatch.setattr(samba, "conceal", lambda: None)
         monkeypatch.setattr(samba, "gateway_for", lambda *_: Gateway(settings))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        code = samba.run([])
+        code = samba.run(list(options))
         out, err = capfd.readouterr()
         return code, out + err, pushed
 
@@ -181,6 +183,42 @@ def test_what_is_lost_is_sent_again(run: Run) -> None:
     code, said, pushed = run(Verdict.ACCEPTED)
     assert (code, len(pushed)) == (0, 2)
     assert pushed[0].key == pushed[1].key
+
+
+@pytest.mark.parametrize("mended", ["attribute", "template"])
+def test_after_a_wrong_name_was_mended_everything_is_sent_as_new(
+    run: Run, tmp_path: Path, mended: str
+) -> None:
+    """The gateway takes nothing under a key that it knows with another user.
+
+    Such is any key from before, once the operator named another attribute, or mended the source's template,
+    and deleted what was seen.
+    """
+    text = CAROL.replace("pwdLastSet", "mail: carol@example.com\npwdLastSet")
+    run(Verdict.ACCEPTED, text)
+    (tmp_path / "spool" / "samba-seen").unlink()
+    options = ["--user-attribute", "mail"] if mended == "attribute" else []
+    _, said, pushed = run(Verdict.ACCEPTED, text, *options)
+    assert said.startswith("DONE-EXIT: accepted")
+    assert pushed[0].key != pushed[1].key
+    assert len(pushed[1].key) < 255
+
+
+def test_a_key_is_of_one_user_name() -> None:
+    """Also while the file of what was seen stays."""
+    text = CAROL.replace("pwdLastSet", "mail: carol@example.com\npwdLastSet")
+    changes = [decided(text, attribute=name) for name in ("mail", "userPrincipalName")]
+    assert len({change.key("life") for change in changes if isinstance(change, HandOver)}) == 2
+
+
+def test_a_file_of_an_earlier_release_is_gone_on_with(run: Run, tmp_path: Path) -> None:
+    """What it has seen stays seen."""
+    (tmp_path / "spool").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "spool" / "samba-seen")) as old:
+        old.execute("CREATE TABLE seen (guid TEXT PRIMARY KEY, last_set INT, version INT) WITHOUT ROWID")
+        old.execute("INSERT INTO seen VALUES (?, ?, ?)", (GUID, SEEN.last_set, SEEN.version))
+        old.commit()
+    assert run(Verdict.ACCEPTED)[1] == "DONE-EXIT: left alone: the password is the same as before\n"
 
 
 def test_what_was_cut_off_is_sent_again(run: Run) -> None:

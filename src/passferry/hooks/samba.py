@@ -66,7 +66,7 @@ def _settle(gateway: Gateway, attribute: str) -> str:
             decision = decide(entry, file.of(guid), attribute)
             if isinstance(decision, LeaveAlone):
                 return f"left alone: {decision.why}"
-            answer = _hand_over(gateway, decision)
+            answer = _hand_over(gateway, decision, file.life)
             file.remember(guid, decision.seen)
             return f"{answer.verdict.value}: {answer.message}"
     except (NotLdif, NotSetUp, SeenUnusable, SpoolUnusable) as error:
@@ -74,8 +74,8 @@ def _settle(gateway: Gateway, attribute: str) -> str:
     raise _NotDone(problem)
 
 
-def _hand_over(gateway: Gateway, change: HandOver) -> Answer:
-    answer = gateway.push(SourceChange(change.user, change.password, change.changed_at, change.key))
+def _hand_over(gateway: Gateway, change: HandOver, life: str) -> Answer:
+    answer = gateway.push(SourceChange(change.user, change.password, change.changed_at, change.key(life)))
     journal.note("samba", change.user, answer)
     if answer.verdict is Verdict.LOST:
         raise _NotDone(f"{answer.message} ({answer.why})")

@@ -3,6 +3,7 @@
 Samba calls for any change of an account, again after every failure, and at first for every account there is.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,10 +59,14 @@ class HandOver:
     changed_at: float | None
     seen: Seen
 
-    @property
-    def key(self) -> str:
-        """The Idempotency-Key: the same when Samba sends the same password again."""
-        return f"samba-{self.guid}-{self.seen.version}-{self.seen.last_set}"
+    def key(self, life: str) -> str:
+        """The Idempotency-Key: the same when Samba sends the same password of the same user again.
+
+        Under a key that was used with another body the gateway takes nothing. So it changes with the user's
+        name, and with ``life``, which ends where an operator deletes what was seen.
+        """
+        name = hashlib.sha256(self.user.encode()).hexdigest()[:16]
+        return f"samba-{self.guid}-{self.seen.version}-{self.seen.last_set}-{name}-{life}"
 
 
 @dataclass(frozen=True, slots=True)
