@@ -1,23 +1,30 @@
 """``hook openldap``: what the desk between slapd and the gateway says, holds, hands over and loses."""
 
 import base64
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from hook_fakes import PUBLIC
+from hook_fakes import FakeGateway as Listening
 from passferry.domain.password import Password
 from passferry.hooks import held, openldap_desk
 from passferry.hooks.gateway import Gateway, SourceChange
-from passferry.hooks.held import Ticket
+from passferry.hooks.held import Pending, Ticket
 from passferry.hooks.ldap_bind import Bound
 from passferry.hooks.openldap_desk import Desk
+from passferry.hooks.public_key import PublicKey
 from passferry.hooks.settings import HookSettings
 from passferry.hooks.slapd_sock import Key
 from passferry.hooks.verdicts import Answer, Verdict
 
-ALICE = "uid=alice,dc=example,dc=org"
+SUFFIX = "dc=example,dc=org"
+ALICE = f"uid=alice,{SUFFIX}"
 
 
 class FakeGateway(Gateway):
@@ -34,7 +41,7 @@ class FakeGateway(Gateway):
         self.checked.append(user)
         return self.verdict
 
-    def push(self, change: SourceChange) -> Answer:
+    def push(self, change: SourceChange, *, patient: bool = False) -> Answer:
         self.pushed.append((change.user, change.password.reveal()))
         return self.pushes.pop(0) if len(self.pushes) > 1 else self.pushes[0]
 
@@ -43,6 +50,7 @@ class Scene:
     """A desk with fakes around it."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = tmp_path
         self.gateway = FakeGateway(tmp_path / "spool")
         self.desk = Desk(self.gateway, tmp_path / "ldapi", "uid")
         self.slapd = {"alice": "New-Passw0rd-1"}
@@ -250,7 +258,7 @@ def test_a_defect_does_not_end_the_hand_over(scene: Scene, monkeypatch: pytest.M
     monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
     push, failures = scene.gateway.push, [RuntimeError("New-Passw0rd-1"), KeyError("New-Passw0rd-1")]
 
-    def fails(change: SourceChange) -> Answer:
+    def fails(change: SourceChange, *, patient: bool = False) -> Answer:
         if failures:
             raise failures.pop()
         return push(change)
@@ -291,3 +299,34 @@ def test_an_idle_hook_keeps_the_public_key_fresh(scene: Scene, monkeypatch: pyte
     for _ in range(10):
         scene.desk._idle()
     assert asked == []
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """The address of somebody who takes every connection, and never says anything."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_gateway_that_never_answers_does_not_hold_confirmed_changes_in_memory(scene: Scene) -> None:
+    """The first one waits for it; the others are sealed to disk at once, in their order."""
+    with black_hole() as url:
+        gateway = Gateway(HookSettings(url, "pf_key", spool=scene.folder / "spool", seconds=1.0))
+        gateway.spool.check()
+        gateway.public_key.keep(PublicKey(PUBLIC))
+        desk = scene.desk = Desk(gateway, scene.folder / "ldapi", "uid")
+        for number in range(20):
+            password = f"New-Passw0rd-{number}"
+            scene.slapd[f"u{number}"] = password
+            pending = Pending(f"uid=u{number},{SUFFIX}", f"u{number}", bytearray(password, "ascii"))
+            desk.held.keep(Ticket(7, Key(1000, number)), pending, time.monotonic())
+            scene.result(number=number)
+        started = time.monotonic()
+        worked(scene, lambda: len(gateway.spool.waiting()) == 20 and desk.left() == 0)
+        assert time.monotonic() - started < 5
+    with Listening() as back:
+        later = Gateway(back.settings(scene.folder))
+        assert later.flush(10).accepted == 20
+        assert [each.user for each in back.taken] == [f"u{number}" for number in range(20)]

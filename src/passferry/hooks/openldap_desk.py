@@ -190,7 +190,7 @@ class Desk:
             return
         change = SourceChange(pending.user, Password(pending.secret.decode()), None, key)
         while True:
-            answer = self._gateway.push(change)
+            answer = self._gateway.push(change, patient=True)
             journal.note("openldap", pending.user, answer)
             if answer.verdict is not Verdict.LOST:
                 return
