@@ -15,7 +15,7 @@ def push(gateway: Gateway, key: str) -> Answer:
 
 
 def test_a_patient_push_spools_while_nobody_answered_moments_ago(tmp_path: Path) -> None:
-    """It tries again after a while, or once a flush was answered; others always try."""
+    """It tries again after a while, or once a flush was answered."""
     with FakeGateway() as fake:
         runs = [1000.0]
         gateway = Gateway(fake.settings(tmp_path), lambda: 1_795_000_000.0, lambda: runs[0])

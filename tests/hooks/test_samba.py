@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ sAMAccountName: carol
 userPrincipalName: carol@ex.test
 userAccountControl: 512
 pwdLastSet: 134399980353990140
+whenChanged: 20261124121212.0Z
 msDS-KeyVersionNumber: 4
 virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==
 
@@ -68,11 +70,56 @@ def test_only_what_rose_is_a_new_password(seen: Seen | None, handed_over: bool) 
     assert isinstance(decided(seen=seen), HandOver) is handed_over
 
 
-def test_a_password_that_must_be_changed_has_no_time_but_a_version() -> None:
-    """``pwdLastSet: 0`` is a mark; what was remembered of it before is kept."""
-    change = decided(CAROL.replace("134399980353990140", "0"), Seen(134399980353990140, 3))
-    assert isinstance(change, HandOver)
-    assert (change.changed_at, change.seen) == (None, SEEN)
+def test_a_password_that_must_be_changed_has_the_accounts_time_and_a_version() -> None:
+    """``pwdLastSet: 0`` is a mark; what was remembered of it before is kept.
+
+    However late Samba calls, the password is no newer than the account's last change: what the user chose
+    after that, through another source, wins.
+    """
+    for seen in (Seen(134399980353990140, 3), None):
+        change = decided(CAROL.replace("134399980353990140", "0"), seen)
+        assert isinstance(change, HandOver)
+        assert change.changed_at == datetime(2026, 11, 24, 12, 12, 13, tzinfo=UTC).timestamp()
+        assert change.seen == (Seen(0, 4) if seen is None else SEEN)
+
+
+@pytest.mark.parametrize("when", ["", "whenChanged: 20261324121212.0Z\n", "whenChanged: yesterday\n"])
+def test_without_a_time_such_a_password_is_not_guessed_to_be_new(when: str) -> None:
+    """The attribute that ``--attributes`` lacks is named."""
+    text = CAROL.replace("134399980353990140", "0").replace("whenChanged: 20261124121212.0Z\n", when)
+    with pytest.raises(NotSetUp, match="whenChanged"):
+        decided(text)
+
+
+HIDDEN = CAROL.replace("virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==\n", "")
+LOCKED = HIDDEN.replace("whenChanged", "virtualSambaGPG:: AAAA\nwhenChanged")
+BEFORE = Seen(134399980353990139, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen", "why", "remedy"),
+    [
+        (HIDDEN, None, "there is no clear text", ""),
+        (HIDDEN, SEEN, "the password is the same as before", ""),
+        (LOCKED, SEEN, "the password is the same as before", ""),
+        (HIDDEN, BEFORE, "there is no clear text of the new password", "on every domain controller"),
+        (LOCKED, None, "the password cannot be decrypted", "GNUPGHOME"),
+    ],
+)
+def test_a_new_password_without_clear_text_is_complained_of_where_there_was_some(
+    text: str, seen: Seen | None, why: str, remedy: str
+) -> None:
+    """A key that a second controller lacks, or that is not found; not accounts that never had any."""
+    found = decided(text, seen)
+    assert isinstance(found, LeaveAlone)
+    assert found.why == why
+    assert remedy in found.remedy if remedy else not found.remedy
+
+
+def test_a_new_password_that_cannot_be_decrypted_is_sent_again() -> None:
+    """It arrives once GNUPGHOME is mended, so Samba has to come again."""
+    with pytest.raises(NotSetUp, match=r"'carol' cannot be decrypted: .*GNUPGHOME"):
+        decided(LOCKED, BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +268,18 @@ def test_a_file_of_an_earlier_release_is_gone_on_with(run: Run, tmp_path: Path) 
     assert run(Verdict.ACCEPTED)[1] == "DONE-EXIT: left alone: the password is the same as before\n"
 
 
+def test_a_password_that_was_passed_over_is_in_the_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the account and the remedy. Samba goes on, and the password arrives when it is sent again."""
+    told: list[str] = []
+    run(Verdict.ACCEPTED)
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    code, said, _ = run(Verdict.ACCEPTED, HIDDEN.replace("Number: 4", "Number: 5"))
+    assert (code, said) == (0, "DONE-EXIT: left alone: there is no clear text of the new password\n")
+    assert len(told) == 1
+    assert told[0].startswith("samba: 'carol': there is no clear text of the new password: set GNUPGHOME")
+    assert run(Verdict.ACCEPTED, CAROL.replace("Number: 4", "Number: 5"))[1].startswith("DONE-EXIT: accepted")
+
+
 def test_what_was_cut_off_is_sent_again(run: Run) -> None:
     """Half an object is no object."""
     code, said, pushed = run(Verdict.ACCEPTED, CAROL[:-8])
@@ -232,7 +291,7 @@ def test_what_was_cut_off_is_sent_again(run: Run) -> None:
 # --- the self-test ---------------------------------------------------------------------------
 
 CACHE = b"decryptSambaGPG syncCommand objectGUID sAMAccountName userAccountControl pwdLastSet "
-CACHE += b"msDS-KeyVersionNumber"
+CACHE += b"msDS-KeyVersionNumber whenChanged virtualSambaGPG"
 GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" virtualClearTextUTF8 mail")
 
 
@@ -251,6 +310,7 @@ GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" v
             "--decrypt-samba-gpg",
         ),
         (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"syncCommand", b"")), "--script"),
+        (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"virtualSambaGPG", b"")), "virtualSambaGPG"),
     ],
 )
 def test_the_self_test_says_what_samba_lacks(dc: Dc, says: str) -> None:

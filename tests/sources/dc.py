@@ -13,7 +13,7 @@ REALM = "EXAMPLE.COM"
 """So that a user principal name is a user name of the simulator's."""
 ATTRIBUTES = (
     "objectGUID,objectSid,sAMAccountName,userPrincipalName,mail,userAccountControl,pwdLastSet,"
-    "msDS-KeyVersionNumber,virtualClearTextUTF8"
+    "msDS-KeyVersionNumber,whenChanged,virtualSambaGPG,virtualClearTextUTF8"
 )
 
 

@@ -65,6 +65,9 @@ def _settle(gateway: Gateway, attribute: str) -> str:
             guid = guid_of(entry)
             decision = decide(entry, file.of(guid), attribute)
             if isinstance(decision, LeaveAlone):
+                if decision.remedy:
+                    account = entry.text("sAMAccountName")
+                    journal.complain("samba", f"{account!a}: {decision.why}: {decision.remedy}")
                 return f"left alone: {decision.why}"
             answer = _hand_over(gateway, decision, file.life)
             file.remember(guid, decision.seen)
