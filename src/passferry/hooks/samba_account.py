@@ -86,7 +86,7 @@ class LeaveAlone:
 _THE_SAME = "the password is the same as before"
 _GPG = "set GNUPGHOME for syncpasswords to where the private key is"
 _ON_ALL = "and `password hash gpg key ids` on every domain controller"
-_ANEW = "then run --cache-ldb-initialize once more, which sends it again"
+_ANEW = "then initialize syncpasswords anew (docs/sources/samba-ad.md), which sends it again"
 
 Decision: TypeAlias = HandOver | LeaveAlone
 

@@ -54,6 +54,7 @@ def _syncpasswords(dc: Dc, user_attribute: str) -> list[Check]:
     initialize = "samba-tool user syncpasswords --cache-ldb-initialize … (docs/sources/samba-ad.md)"
     if not dc.cache:
         return [fail("syncpasswords was never initialized here", initialize)]
+    initialize = f"stop it, delete {CACHE} in Samba's private folder, then {initialize}"
     found = []
     lower = dc.cache.lower()
     missing = [name for name in (*NEEDED, user_attribute) if name.lower().encode() not in lower]
