@@ -52,7 +52,7 @@ def split_user(text: str) -> Split:
     _once(text)
     found, passwords = _parted(_members(text))
     names = {name.casefold(): value for name, value in found}
-    rest = _object(found) if names.keys() - {"schemas", "id", "meta"} else None
+    rest = joined(found) if names.keys() - {"schemas", "id", "meta"} else None
     return Split(_last(passwords), rest, text_of(value_of(names.get("username", "null"))))
 
 
@@ -99,7 +99,7 @@ def _operation(text: str) -> tuple[str | None, Password | None]:
     if _mentions_one(value_of(named.get("value", "null"))):
         raise _misplaced()
     kept = [(name, named[name]) for name in ("path", "value") if name in named]
-    return _object([("op", json.dumps(op)), *kept]), None
+    return joined([("op", json.dumps(op)), *kept]), None
 
 
 def _named(text: str, known: tuple[str, ...]) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | No
     password = _last(passwords)
     if not found and password is not None:
         return None, password
-    return _object([("op", json.dumps(op)), ("value", _object(found))]), password
+    return joined([("op", json.dumps(op)), ("value", joined(found))]), password
 
 
 def _parted(found: _Members) -> tuple[_Members, list[Password]]:
@@ -134,7 +134,7 @@ def _parted(found: _Members) -> tuple[_Members, list[Password]]:
         elif folded == _USER and isinstance(value, dict):  # attributes below their schema's name
             inner, more = _parted(_members(text))
             passwords += more
-            kept += [(name, _object(inner))] if inner else []
+            kept += [(name, joined(inner))] if inner else []
         elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value):
             raise _misplaced()
         else:
@@ -220,5 +220,6 @@ def _reading(read: Callable[[str], list[_Item]], text: str, otherwise: str) -> l
     raise BadScim("invalidSyntax", otherwise)
 
 
-def _object(found: _Members) -> str:
+def joined(found: Iterable[tuple[str, str]]) -> str:
+    """The object with these members: names, and values as JSON text."""
     return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in found) + "}"

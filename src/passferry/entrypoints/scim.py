@@ -161,6 +161,7 @@ async def _create(call: Call) -> Answer:
     if not split.user_name or split.rest is None:
         raise BadScim("invalidValue", "userName is missing")
     if not call.proxied:
+        call.parts.accept.admit_look(call.caller, call.org)
         found = await call.provider.search(call.kind, Query(Equals("userName", split.user_name)))
         if isinstance(found, Found) and found.items:
             return failed(409, f"the user exists; {ONLY_PASSWORDS}", "uniqueness")
