@@ -29,7 +29,7 @@ class FakeProvider:
     """Answers as it is told to; keeps what it was asked."""
 
     users: dict[str, dict[str, Any]] = field(default_factory=lambda: {USER: dict(JANE)})
-    away: Outcome | None = None
+    away: Outcome | Answer | None = None
     refusal: Answer | None = None  # of everything that is sent
     answers: list[Answer | Outcome] = field(default_factory=list)  # to what is sent, before all others
     echo: str | None = None  # shown as every user's title

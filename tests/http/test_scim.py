@@ -176,9 +176,16 @@ def test_a_store_that_fails_is_an_error_of_scim() -> None:
 
 @pytest.mark.parametrize(
     "away",
-    [AWAY, Outcome(Kind.THROTTLED, "target.busy", retry_after=9), Outcome(Kind.ORG_DOWN, "invalid_client")],
+    [
+        AWAY,
+        Outcome(Kind.THROTTLED, "target.busy", retry_after=9),
+        Outcome(Kind.ORG_DOWN, "invalid_client"),
+        Answer(403, body=b"{}"),
+        Answer(302),
+        Answer(200, body=b"<html>maintenance</html>"),
+    ],
 )
-def test_a_target_that_is_away_costs_no_password(away: Outcome) -> None:
+def test_a_target_that_is_away_costs_no_password(away: Outcome | Answer) -> None:
     """It is accepted unseen; the answer names the user as far as the request did."""
     world = ScimWorld()
     world.provider.away = away
@@ -382,6 +389,17 @@ def test_the_password_of_a_created_user_is_taken_where_its_source_is_expected_to
     weak = world.scim("POST", "/Users", new | {"password": "1"}, org="emea", key=world.emea)
     assert is_error(weak, 400, "invalidValue")
     assert len(world.provider.sent) == 1
+
+
+@pytest.mark.parametrize("code", ["source.too.fast", "queue.full"])
+def test_nobody_is_created_whose_password_could_not_be_taken_now(code: str) -> None:
+    """The whole request can be sent again; a user without the password would be there for good."""
+    world = ScimWorld(rules={"emea-hr": SourceRules(generated=True)})
+    world.accept.change_refusal = NotAccepted(code, "No.", retry_after=7)
+    new = {"userName": "new@example.com", "password": GOOD}
+    answer = world.scim("POST", "/Users", new, org="emea", key=world.emea)
+    assert is_error(answer, 429 if code == "source.too.fast" else 503, None, code)
+    assert (world.provider.sent, world.accept.requests) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -189,14 +189,19 @@ async def _look(call: Call, user_id: str, *, fresh: bool) -> Shown:
         answer = await _one(call, user_id, fresh=again)
         if answer is None:
             raise _Away(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
-        if isinstance(answer, Outcome):
-            raise _Away(scim_answers.of_outcome(answer))
-        if answer.status in (401, 403, 429) or answer.status >= 500:
-            raise _Away(scim_answers.of_target(answer))
-        shown = call.shown(answer)
+        shown = _told(call, answer)
         if wanted is None or shown.version in wanted:
             return shown
     raise Refused(failed(412, "the user is at another version", "invalidVers"))
+
+
+def _told(call: Call, answer: TargetAnswer | Outcome) -> Shown:
+    """The user in ``answer``. Only one that says that there is no such user says anything: ``Refused``."""
+    try:
+        return call.shown(answer)
+    except Refused as refused:
+        error = refused.answer
+    raise (Refused if error.status == 404 else _Away)(error)
 
 
 async def _one(call: Call, user_id: str, *, fresh: bool) -> TargetAnswer | Outcome | None:
