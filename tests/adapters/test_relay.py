@@ -16,7 +16,7 @@ from passferry.adapters.relay import FRESH, Dialect, Relay
 from passferry.domain.answers import Answer
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.scim_query import Equals, Query
-from passferry.ports import BULK_LIST, READ, Found
+from passferry.ports import BULK_RELAYED, RELAYED, Found
 from passferry.relay_gate import Busy
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def test_genesys_is_asked_in_its_own_way() -> None:
         'GET https://api.example/api/v2/scim/v2/groups?filter=displayName eq "x"&startIndex=1&count=25',
     ]
     assert b"users/u%2F1?" in scene.requests[0].url.raw_path
-    assert scene.slots == [READ, BULK_LIST, BULK_LIST, BULK_LIST]
+    assert scene.slots == [RELAYED, BULK_RELAYED, BULK_RELAYED, BULK_RELAYED]
 
 
 def test_other_providers_are_asked_as_the_rfc_has_it() -> None:
@@ -191,11 +191,11 @@ def test_a_filter_that_is_not_honoured_links_nobody() -> None:
 @pytest.mark.parametrize(
     ("attribute", "slot"),
     [
-        ("id", READ),
-        ("userName", READ),
-        ("externalId", READ),
-        ("active", BULK_LIST),
-        ("displayName", BULK_LIST),
+        ("id", RELAYED),
+        ("userName", RELAYED),
+        ("externalId", RELAYED),
+        ("active", BULK_RELAYED),
+        ("displayName", BULK_RELAYED),
     ],
 )
 def test_only_who_asks_for_one_goes_with_people(attribute: str, slot: int) -> None:
@@ -203,6 +203,20 @@ def test_only_who_asks_for_one_goes_with_people(attribute: str, slot: int) -> No
     scene = Scene(lambda request: page(JANE))
     scene.run(lambda it: it.search("Users", Query(Equals(attribute, "x"), attributes=("title",))))
     assert set(scene.slots) == {slot}
+
+
+def test_what_is_passed_on_gives_way_to_deliveries_and_that_of_a_bulk_source_to_everybody() -> None:
+    """Reads and writes alike; what one has read, the other has as well."""
+
+    async def work(it: Relay) -> None:
+        for each in (it, it.giving_way, it.giving_way.giving_way):
+            await each.send("PATCH", "Users", "u-1", "{}")
+            await each.one("Users", "u-1", Query())
+        await it.one("Users", "u-1", Query())
+
+    scene = Scene(lambda request: JANE)
+    scene.run(work)
+    assert scene.slots == [RELAYED] * 2 + [BULK_RELAYED] * 4
 
 
 def test_a_filter_of_another_attribute_that_is_not_honoured_shows_nobody_else() -> None:

@@ -30,6 +30,14 @@ def is_error(answer: Any, status: int, scim_type: str | None = None, word: str =
     return body.get("scimType") == scim_type and word in body["detail"]
 
 
+def test_a_source_whose_changes_are_bulk_gives_way_with_all_that_it_asks() -> None:
+    """And no other does."""
+    for bulk in (False, True):
+        world = ScimWorld(rules={"emea-hr": SourceRules(bulk=bulk)})
+        assert world.scim("GET", f"/Users/{USER}", org="emea", key=world.emea).status_code == 200
+        assert (world.provider.gave_way > 0) is bulk
+
+
 # --- a password ------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.paging import PAGE
 from passferry.domain.scim import NotScim, list_items
 from passferry.domain.scim_query import Equals, Query, meets
-from passferry.ports import BULK_LIST, READ, Clock, Found
+from passferry.ports import BULK_RELAYED, RELAYED, Clock, Found
 from passferry.relay_gate import Busy
 
 FRESH = 5.0
@@ -95,19 +95,27 @@ class Relay:
         bearer: how requests are made; its gate may raise ``Busy``. Closed by ``close``.
         dialect: how the provider differs.
         clock: only its monotonic time is read.
+        before: the relay of everybody else; this one gives way.
     """
 
-    def __init__(self, bearer: Bearer, dialect: Dialect, clock: Clock) -> None:
+    def __init__(self, bearer: Bearer, dialect: Dialect, clock: Clock, before: "Relay | None" = None) -> None:
         self._bearer, self._dialect, self._clock = bearer, dialect, clock
-        self._kept = Kept()
+        self._kept: Kept = Kept() if before is None else before._kept
+        self._for_one = RELAYED if before is None else BULK_RELAYED
         self._quoted: bool | None = None  # the form of filter values that found somebody here
+        self._giving_way = self if before is not None else Relay(bearer, dialect, clock, self)
+
+    @property
+    def giving_way(self) -> "Relay":
+        """See the port."""
+        return self._giving_way
 
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
     ) -> Answer | Outcome:
         """See the port."""
         url = f"{self._place(kind)}/{_segment(resource_id)}"
-        return await self._read(_with(url, self._selection(query)), READ, fresh=fresh)
+        return await self._read(_with(url, self._selection(query)), self._for_one, fresh=fresh)
 
     async def search(self, kind: str, query: Query) -> Found | Answer | Outcome:
         """See the port. A filter value is tried with quotes and without, until one form has found somebody.
@@ -139,7 +147,7 @@ class Relay:
         url = self._place(kind) if resource_id is None else f"{self._place(kind)}/{_segment(resource_id)}"
         self.forget()
         try:
-            return await self._bearer.send(method, url, body, self._tag(version))
+            return await self._bearer.send(method, url, body, self._tag(version), self._for_one)
         except Busy as busy:
             return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
         finally:
@@ -194,7 +202,7 @@ class Relay:
     def _priority(self, query: Query) -> int:
         """Who asks for many gives way to whoever asks for one."""
         one = isinstance(query.filter, Equals) and query.filter.name in _OF_ONE
-        return READ if one else BULK_LIST
+        return self._for_one if one else BULK_RELAYED
 
     def _tag(self, version: str | None) -> str | None:
         if version is None:

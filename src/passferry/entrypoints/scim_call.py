@@ -80,8 +80,9 @@ class Call:
 
     @property
     def provider(self) -> Provider:
-        """The org's target."""
-        return self.parts.providers(self.org)
+        """The org's target, for requests that give way like the source's changes."""
+        provider = self.parts.providers(self.org)
+        return provider.giving_way if self.caller.rules.bulk else provider
 
     @property
     def proxied(self) -> bool:
