@@ -65,8 +65,8 @@ class Scene:
         self.slots: list[int] = []
         self.busy: float | None = None
         client = http_client(httpx2.MockTransport(self._answer))
-        bearer = Bearer(client, Tokens(), self, 10.0, "application/json", self.clock)
-        self.relay = Relay(bearer, dialect, self.clock)
+        self.bearer = Bearer(client, Tokens(), self, 10.0, "application/json", self.clock)
+        self.relay = Relay(self.bearer, dialect, self.clock)
 
     async def slot(self, priority: int) -> None:
         if self.busy is not None:
@@ -269,6 +269,38 @@ def test_an_answer_is_used_again_for_some_seconds_and_no_longer() -> None:
 
     scene = Scene(lambda request: JANE)
     assert scene.run(work) == [1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("write", ["send", "forget"])
+def test_an_answer_that_was_under_way_when_something_was_written_is_not_kept(write: str) -> None:
+    """A client that reads its own change back, and writes what it read, would undo the change."""
+
+    async def work(it: Relay) -> Answer | Outcome:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+        answer = scene.bearer.ask
+
+        async def slow(url: str, priority: int) -> Answer | Outcome:
+            found = await answer(url, priority)
+            asked.set()
+            await go_on.wait()
+            return found
+
+        scene.bearer.ask = slow  # type: ignore[method-assign,assignment]
+        early = asyncio.create_task(it.one("Users", "u-1", Query()))
+        await asked.wait()
+        scene.reply = lambda request: JANE | {"title": "new"}
+        if write == "send":
+            await it.send("PATCH", "Users", "u-1", "{}")
+        else:
+            it.forget()
+        go_on.set()
+        await early
+        return await it.one("Users", "u-1", Query())
+
+    scene = Scene(lambda request: JANE)
+    found = scene.run(work)
+    assert isinstance(found, Answer)
+    assert "new" in found.text()
 
 
 def test_errors_are_not_kept() -> None:

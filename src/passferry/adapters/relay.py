@@ -60,6 +60,7 @@ class Kept:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
         self._bytes = 0
+        self.times_cleared = 0
 
     def get(self, url: str, now: float) -> Answer | None:
         """What was answered to ``url`` less than ``FRESH`` seconds before ``now``."""
@@ -82,6 +83,7 @@ class Kept:
         """Keep nothing."""
         self._kept.clear()
         self._bytes = 0
+        self.times_cleared += 1
 
     def _drop(self, url: str) -> None:
         _, answer = self._kept.pop(url, (0.0, None))
@@ -214,11 +216,13 @@ class Relay:
         kept = None if fresh else self._kept.get(url, self._clock.monotonic())
         if kept is not None:
             return kept
+        times_cleared = self._kept.times_cleared
         try:
             answer = await self._bearer.ask(url, priority)
         except Busy as busy:
             return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
-        if isinstance(answer, Answer) and answer.status == 200:
+        overtaken = times_cleared != self._kept.times_cleared  # it may show the state before a write
+        if isinstance(answer, Answer) and answer.status == 200 and not overtaken:
             self._kept.put(url, answer, self._clock.monotonic())
         return answer
 
