@@ -157,6 +157,8 @@ def test_a_filter_value_is_tried_in_both_forms_until_one_has_found_somebody(quot
 
     def reply(request: httpx2.Request) -> Any:
         condition = request.url.params["filter"]
+        if condition == "active eq false":
+            return page()
         if ('"' in condition) is not quoted:
             return httpx2.Response(400, json={"scimType": "invalidFilter"})
         return page(JANE) if "jane" in condition else page()
@@ -169,7 +171,7 @@ def test_a_filter_value_is_tried_in_both_forms_until_one_has_found_somebody(quot
 
     scene = Scene(reply)
     scene.run(work)
-    assert len(scene.requests) == (2 if quoted else 3)
+    assert len([url for url in scene.urls if "userName eq" in url]) == (2 if quoted else 3)
 
 
 def test_a_filter_that_is_understood_in_no_form_is_the_targets_error() -> None:
@@ -202,7 +204,7 @@ def test_only_who_asks_for_one_goes_with_people(attribute: str, slot: int) -> No
     """Every other filter may find everybody."""
     scene = Scene(lambda request: page(JANE))
     scene.run(lambda it: it.search("Users", Query(Equals(attribute, "x"), attributes=("title",))))
-    assert set(scene.slots) == {slot}
+    assert scene.slots[0] == slot
 
 
 def test_what_is_passed_on_gives_way_to_deliveries_and_that_of_a_bulk_source_to_everybody() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from passferry.adapters.bearer import Bearer
+from passferry.adapters.inactive import Inactive
 from passferry.domain.answers import Answer, unusable
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.paging import PAGE
@@ -33,6 +34,7 @@ class Dialect:
     ``lower``: kinds are written in lower case.
     ``strong``: versions are sent back as strong entity tags, and names of attributes one by one.
     ``page``: resources that a page may have.
+    ``hides_inactive``: a search by name may leave inactive users out.
     """
 
     base: str
@@ -40,12 +42,13 @@ class Dialect:
     lower: bool = False
     strong: bool = False
     page: int = 100
+    hides_inactive: bool = False
 
 
 def genesys(api_url: str) -> Dialect:
     """Genesys Cloud: lower case, two trees, one of which lists groups by a filter only; pages of 25."""
     scim = api_url.rstrip("/") + "/api/v2/scim"
-    return Dialect(f"{scim}/v2", f"{scim}/groups", lower=True, strong=True, page=PAGE)
+    return Dialect(f"{scim}/v2", f"{scim}/groups", lower=True, strong=True, page=PAGE, hides_inactive=True)
 
 
 def plain(base_url: str) -> Dialect:
@@ -103,6 +106,9 @@ class Relay:
     def __init__(self, bearer: Bearer, dialect: Dialect, clock: Clock, before: "Relay | None" = None) -> None:
         self._bearer, self._dialect, self._clock = bearer, dialect, clock
         self._kept: Kept = Kept() if before is None else before._kept
+        self._inactive: Inactive = (
+            Inactive(self._inactive_page, clock) if before is None else before._inactive
+        )
         self._for_one = RELAYED if before is None else BULK_RELAYED
         self._quoted: bool | None = None  # the form of filter values that found somebody here
         self._giving_way = self if before is not None else Relay(bearer, dialect, clock, self)
@@ -122,10 +128,19 @@ class Relay:
     async def search(self, kind: str, query: Query) -> Found | Answer | Outcome:
         """See the port. A filter value is tried with quotes and without, until one form has found somebody.
 
-        Whoever has something else than was asked for is left out.
+        Whoever has something else than was asked for is left out. Who is not found by what is one user's
+        alone may be inactive.
         """
-        if isinstance(query.filter, Equals) and query.filter.name != "id":  # which is always shown
-            query = query.showing(query.filter.shown)
+        wanted = query.filter
+        if isinstance(wanted, Equals) and wanted.name != "id":  # which is always shown
+            query = query.showing(wanted.shown)
+        found = await self._listed(kind, query)
+        hidden = kind == "Users" and self._dialect.hides_inactive and query.start == 1
+        if hidden and found == Found(0, []) and isinstance(wanted, Equals) and wanted.name in _OF_ONE:
+            return await self._inactive_one(kind, query, wanted)
+        return found
+
+    async def _listed(self, kind: str, query: Query) -> Found | Answer | Outcome:
         found: Found | Answer | Outcome = Found(0, [])
         for condition, quoted in self._conditions(query):
             answer = await self._read(self._list_url(kind, query, condition), self._priority(query))
@@ -149,11 +164,17 @@ class Relay:
         url = self._place(kind) if resource_id is None else f"{self._place(kind)}/{_segment(resource_id)}"
         self.forget()
         try:
-            return await self._bearer.send(method, url, body, self._tag(version), self._for_one)
+            answer = await self._bearer.send(method, url, body, self._tag(version), self._for_one)
         except Busy as busy:
             return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
         finally:
             self.forget()
+        if isinstance(answer, Answer) and kind == "Users":
+            if 200 <= answer.status < 300:
+                self._inactive.noted(answer)
+            elif answer.status == 409 and resource_id is None:
+                self._inactive.doubt()
+        return answer
 
     def forget(self) -> None:
         """See the port."""
@@ -161,7 +182,32 @@ class Relay:
 
     async def close(self) -> None:
         """See the port."""
+        await self._inactive.close()
         await self._bearer.close()
+
+    # --- inactive users -------------------------------------------------------------------------
+
+    async def _inactive_one(self, kind: str, query: Query, wanted: Equals) -> Found | Answer | Outcome:
+        """Who is meant by ``wanted``, as it is now, though no search by it finds anybody."""
+        known = wanted.value if wanted.name == "id" else await self._inactive.id_of(wanted)
+        if isinstance(known, Outcome):
+            return known
+        answer = None if known is None else await self.one(kind, known, query)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer is None or answer.status in (400, 404, 410):
+            return Found(0, [])
+        if answer.status != 200:
+            return answer
+        try:
+            other = meets(answer.text(), wanted) is False
+        except NotScim:
+            return unusable(answer)
+        return Found(0, []) if other else Found(1, [answer.text()][: query.count])
+
+    async def _inactive_page(self, start: int) -> Answer | Outcome:
+        query = Query(start=start, attributes=("id", "userName", "active", "externalId"))
+        return await self._ask(self._list_url("Users", query, "active eq false"), BULK_RELAYED)
 
     # --- addresses ------------------------------------------------------------------------------
 
@@ -217,14 +263,17 @@ class Relay:
         if kept is not None:
             return kept
         times_cleared = self._kept.times_cleared
-        try:
-            answer = await self._bearer.ask(url, priority)
-        except Busy as busy:
-            return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
+        answer = await self._ask(url, priority)
         overtaken = times_cleared != self._kept.times_cleared  # it may show the state before a write
         if isinstance(answer, Answer) and answer.status == 200 and not overtaken:
             self._kept.put(url, answer, self._clock.monotonic())
         return answer
+
+    async def _ask(self, url: str, priority: int) -> Answer | Outcome:
+        try:
+            return await self._bearer.ask(url, priority)
+        except Busy as busy:
+            return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
 
 
 def _segment(resource_id: str) -> str:
