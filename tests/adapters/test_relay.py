@@ -190,6 +190,16 @@ def test_a_filter_that_is_not_honoured_links_nobody() -> None:
     assert ([json.loads(item)["id"] for item in found.items], found.total) == (["u-1"], 1)
 
 
+def test_a_filter_that_is_not_honoured_counts_nobody_else() -> None:
+    """Of five thousand users none has the name: the total of a page that shows nobody is none."""
+    others = [{"id": f"u-{number}", "userName": f"u{number}@example.com"} for number in range(25)]
+    for users, total in ((others, 0), ([*others[1:], JANE], 1)):
+        scene = Scene(lambda request, users=users: page(*users, total=5000), PLAIN)  # type: ignore[misc]
+        found = scene.run(lambda it: it.search("Users", named("jane@example.com")))
+        assert isinstance(found, Found)
+        assert (found.total, len(found.items)) == (total, total)
+
+
 @pytest.mark.parametrize(
     ("attribute", "slot"),
     [

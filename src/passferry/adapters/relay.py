@@ -299,4 +299,5 @@ def _found(answer: Answer, query: Query) -> Found | Answer | Outcome:
             kept = items
     except NotScim:
         return unusable(answer)
-    return Found(max(0, total - (len(items) - len(kept))), kept)
+    honoured = len(kept) == len(items)  # else the total counts others, too
+    return Found(total if honoured else len(kept), kept)
