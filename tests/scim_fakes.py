@@ -36,6 +36,7 @@ class FakeProvider:
     queries: list[Query] = field(default_factory=list)
     forgotten: int = 0
     gave_way: int = 0
+    page: int = 25
 
     @property
     def giving_way(self) -> "FakeProvider":

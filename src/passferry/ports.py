@@ -211,6 +211,10 @@ class Provider(Protocol):
     def giving_way(self) -> "Provider":
         """The same for a source whose changes are bulk: its requests are, too."""
 
+    @property
+    def page(self) -> int:
+        """The most resources that an answer to ``search`` has."""
+
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
     ) -> Answer | Outcome:

@@ -124,6 +124,7 @@ def test_genesys_is_asked_in_its_own_way() -> None:
         "GET https://api.example/api/v2/scim/groups?startIndex=1&count=25",
         'GET https://api.example/api/v2/scim/v2/groups?filter=displayName eq "x"&startIndex=1&count=25',
     ]
+    assert scene.relay.page == scene.relay.giving_way.page == 25
     assert b"users/u%2F1?" in scene.requests[0].url.raw_path
     assert scene.slots == [RELAYED, BULK_RELAYED, BULK_RELAYED, BULK_RELAYED]
 
@@ -141,6 +142,7 @@ def test_other_providers_are_asked_as_the_rfc_has_it() -> None:
         "GET https://scim.example/v2/Users/u 1?attributes=title,emails",
         "GET https://scim.example/v2/Schemas?startIndex=1&count=100",
     ]
+    assert scene.relay.page == 100
 
 
 @pytest.mark.parametrize("dots", [".", ".."])

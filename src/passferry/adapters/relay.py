@@ -118,6 +118,11 @@ class Relay:
         """See the port."""
         return self._giving_way
 
+    @property
+    def page(self) -> int:
+        """See the port."""
+        return self._dialect.page
+
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
     ) -> Answer | Outcome:
