@@ -20,6 +20,7 @@ class Drained(NamedTuple):
     accepts: callers.Answers
     seconds: float
     cpu: float  # seconds of the gateway, delivery only
+    began: float  # at which performance counter the delivery began
 
 
 def drain(
@@ -39,7 +40,7 @@ def drain(
     )
     assert accepts.statuses == {202: len(users)}, accepts.statuses
     if not deliver:
-        return Drained(accepts, 0.0, 0.0)
+        return Drained(accepts, 0.0, 0.0, 0.0)
     started, cpu = time.perf_counter(), gateway.cpu_seconds()
     gateway.resume()
     while programs.count(target, "passwordWrites") < before + len(users):
@@ -48,4 +49,4 @@ def drain(
         time.sleep(0.05)
     seconds = time.perf_counter() - started
     time.sleep(0.5)  # the last outcomes are committed
-    return Drained(accepts, seconds, gateway.cpu_seconds() - cpu)
+    return Drained(accepts, seconds, gateway.cpu_seconds() - cpu, started)

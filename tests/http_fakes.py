@@ -48,6 +48,7 @@ class FakeAccept:
     refusal: NotAccepted | None = None
     not_admitted: NotAccepted | None = None
     admitted: list[tuple[str, str]] = field(default_factory=list)
+    change_refusal: NotAccepted | None = None  # before anything else of a request is done
     failure: Exception | None = None
     requests: list[Request] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
@@ -75,6 +76,10 @@ class FakeAccept:
         if request.idempotency_key:
             self.seen[name] = Remembered(body, made.id)
         return Taken(made, False)
+
+    async def admit_change(self, caller: Caller, org: str) -> None:
+        if self.change_refusal is not None:
+            raise self.change_refusal
 
     def check(
         self, caller: Caller, org: str, user: Reference | None, password: Password

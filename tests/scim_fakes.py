@@ -13,6 +13,7 @@ from passferry.domain.outcome import Outcome
 from passferry.domain.scim_query import Equals, Query
 from passferry.ports import Found
 
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 JANE: dict[str, Any] = {
     "schemas": [SCHEMA],
@@ -28,8 +29,9 @@ class FakeProvider:
     """Answers as it is told to; keeps what it was asked."""
 
     users: dict[str, dict[str, Any]] = field(default_factory=lambda: {USER: dict(JANE)})
-    away: Outcome | None = None
+    away: Outcome | Answer | None = None
     refusal: Answer | None = None  # of everything that is sent
+    answers: list[Answer | Outcome] = field(default_factory=list)  # to what is sent, before all others
     echo: str | None = None  # shown as every user's title
     looks: list[tuple[str, bool]] = field(default_factory=list)
     sent: list[tuple[str, str | None, str | None, str | None]] = field(default_factory=list)
@@ -64,6 +66,8 @@ class FakeProvider:
         self, method: str, kind: str, resource_id: str | None, body: str | None, version: str | None = None
     ) -> Answer | Outcome:
         self.sent.append((method, resource_id, body, version))
+        if self.answers:
+            return self.answers.pop(0)
         if self.away is not None:
             return self.away
         if self.refusal is not None:
@@ -122,3 +126,12 @@ class ScimWorld(World):
 def by_filter(text: str) -> str:
     """The path of a search."""
     return f"/Users?filter={quote(text)}"
+
+
+def is_error(answer: Any, status: int, scim_type: str | None = None, word: str = "") -> bool:
+    """Whether it is an Error of SCIM with this status, type and word."""
+    body = answer.json()
+    assert answer.headers["content-type"] == "application/scim+json"
+    assert (answer.status_code, body["schemas"], body["status"]) == (status, [ERROR], str(status)), body
+    assert body["detail"]
+    return body.get("scimType") == scim_type and word in body["detail"]

@@ -311,6 +311,38 @@ def test_a_full_queue_accepts_nothing_until_there_is_room() -> None:
     run(body())
 
 
+def test_a_change_that_was_admitted_before_is_held_to_its_rate_and_to_the_queue_once() -> None:
+    """What goes before it at the target is done only for one that can be taken; each refusal is counted."""
+
+    async def story() -> None:
+        desk, slow = Desk(queue_limit=4), ruled(rate=1.0)
+        request = Request("default", Reference("userName", "a@example.com"), Password(GOOD), admitted=True)
+        for number in range(3):
+            await desk.accept.admit_change(slow, "default")
+            user = Reference("userName", f"{number}@example.com")
+            await desk.accept.accept(slow, replace(request, user=user))
+        for caller, code in (
+            (slow, "source.too.fast"),
+            (replace(PORTAL, stopped_at=EPOCH), "source.stopped"),
+        ):
+            with pytest.raises(NotAccepted) as caught:
+                await desk.accept.admit_change(caller, "default")
+            assert caught.value.code == code
+        await desk.take("b@example.com")
+        await asyncio.sleep(2)
+        with pytest.raises(NotAccepted) as caught:
+            await desk.accept.admit_change(PORTAL, "default")
+        assert caught.value.code == "queue.full"
+        refused = ["source.too.fast", "source.stopped", "queue.full"]
+        assert [end for end in desk.meter.ended if end != "accepted"] == refused
+        await desk.accept.close()
+        with pytest.raises(NotAccepted) as caught:
+            await desk.accept.admit_change(PORTAL, "default")
+        assert caught.value.code == "shutting.down"
+
+    run(story())
+
+
 def test_a_queue_far_from_full_is_seldom_counted() -> None:
     """Not before it can have become full, and once a minute at least; near its limit every second."""
 

@@ -42,6 +42,7 @@ class Request:
 
     ``arrived_at``: it came then, and was held up before it is asked for; used where no ``changed_at`` counts.
     ``user_name``: the user's, where it is known beside ``user``.
+    ``admitted``: ``Accept.admit_change`` has let it in.
     """
 
     org: str
@@ -52,6 +53,7 @@ class Request:
     bulk: bool = False
     arrived_at: float | None = None
     user_name: str | None = None
+    admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +141,15 @@ class Accept:
         return taken
 
     async def _accept(self, caller: Caller, request: Request) -> Taken:
-        if self._commits.closed:
-            raise shutting_down()
-        if caller.stopped_at is not None:
-            raise stopped()
         intake = self._orgs[request.org]
-        self._admit(self._rates, caller, intake)
+        self._may_go_on(caller)
+        if not request.admitted:
+            self._admit(self._rates, caller, intake)
         if not caller.rules.believe_clock:
             request = replace(request, changed_at=None)
         self._check(caller, request, intake)
-        await self._check_backlog(request.org, intake)
+        if not request.admitted:
+            await self._check_backlog(request.org, intake)
         item = self._seal(caller, request, intake)
         verdict = await self._commits.add(item)
         if isinstance(verdict, Stopped) and verdict.now:
@@ -165,6 +166,20 @@ class Accept:
         if change is None:  # it ended and was pruned long ago, under a key that was kept
             raise NotAccepted("idempotency.key.reused", "The change of this Idempotency-Key is gone.")
         return Taken(change, isinstance(verdict, Replayed))
+
+    async def admit_change(self, caller: Caller, org: str) -> None:
+        """Let ``caller`` send a change that will be ``Request.admitted``, once what goes before it is done.
+
+        A source that is too fast, or a queue that is full, is told before anything is done. Raises
+        ``NotAccepted`` and ``StoreFull``.
+        """
+        try:
+            self._may_go_on(caller)
+            self._admit(self._rates, caller, self._orgs[org])
+            await self._check_backlog(org, self._orgs[org])
+        except Exception as error:
+            self._meter.accept_ended(org, code_of(error), 0.0)
+            raise
 
     def check(
         self, caller: Caller, org: str, user: Reference | None, password: Password
@@ -225,6 +240,12 @@ class Accept:
     async def close(self) -> None:
         """Refuse new changes and finish the commits under way."""
         await self._commits.close()
+
+    def _may_go_on(self, caller: Caller) -> None:
+        if self._commits.closed:
+            raise shutting_down()
+        if caller.stopped_at is not None:
+            raise stopped()
 
     def _beyond(self, change: Change, left: float) -> bool:
         due = (change.next_attempt_at or 0.0) - self._clock.now()

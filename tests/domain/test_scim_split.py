@@ -188,6 +188,24 @@ def test_a_user_with_a_password_elsewhere_is_refused(user: dict[str, Any], scim_
     assert refusal(split_user, json.dumps(user)) == scim_type
 
 
+@pytest.mark.parametrize(
+    "nested",
+    [
+        f'{{"y":{{"password":{json.dumps(CANARY)}}},"y":1}}',
+        f'[{{"a":[{{"y":{{"password":{json.dumps(CANARY)}}},"Y":1}}]}}]',
+    ],
+)
+def test_a_member_that_comes_twice_at_any_depth_is_refused(nested: str) -> None:
+    """Readers differ in which one counts: the password in the other one would go on with the rest."""
+    assert refusal(split_user, f'{{"userName":"a","x":{nested}}}') == "invalidSyntax"
+    for operation in (
+        f'{{"op":"add","path":"x","value":{nested}}}',
+        f'{{"op":"add","value":{{"x":{nested}}}}}',
+    ):
+        assert refusal(split_patch, f'{{"Operations":[{operation}]}}') == "invalidSyntax"
+    assert refusal(split_patch, f'{{"x":{nested},"Operations":[]}}') == "invalidSyntax"
+
+
 def test_a_split_shows_no_password() -> None:
     """Neither the password nor the rest, which is somebody's profile."""
     assert repr(split_user(json.dumps(USER | {"password": CANARY}))) == "Split(password=Password(***))"

@@ -2,9 +2,11 @@
 
 import io
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ sAMAccountName: carol
 userPrincipalName: carol@ex.test
 userAccountControl: 512
 pwdLastSet: 134399980353990140
+whenChanged: 20261124121212.0Z
 msDS-KeyVersionNumber: 4
 virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==
 
@@ -47,7 +50,8 @@ def test_a_new_password_is_handed_over_with_its_time() -> None:
     assert isinstance(change, HandOver)
     assert change.password.reveal() == " -Third-Pass'\"3 "
     assert (change.user, change.changed_at, change.seen) == ("carol@ex.test", 1795524435.399014, SEEN)
-    assert change.key == f"samba-{GUID}-4-134399980353990140"
+    assert change.key("l").startswith(f"samba-{GUID}-4-134399980353990140-")
+    assert change.key("l") == change.key("l")
     assert "Third" not in repr(change)
 
 
@@ -66,11 +70,56 @@ def test_only_what_rose_is_a_new_password(seen: Seen | None, handed_over: bool) 
     assert isinstance(decided(seen=seen), HandOver) is handed_over
 
 
-def test_a_password_that_must_be_changed_has_no_time_but_a_version() -> None:
-    """``pwdLastSet: 0`` is a mark; what was remembered of it before is kept."""
-    change = decided(CAROL.replace("134399980353990140", "0"), Seen(134399980353990140, 3))
-    assert isinstance(change, HandOver)
-    assert (change.changed_at, change.seen) == (None, SEEN)
+def test_a_password_that_must_be_changed_has_the_accounts_time_and_a_version() -> None:
+    """``pwdLastSet: 0`` is a mark; what was remembered of it before is kept.
+
+    However late Samba calls, the password is no newer than the account's last change: what the user chose
+    after that, through another source, wins.
+    """
+    for seen in (Seen(134399980353990140, 3), None):
+        change = decided(CAROL.replace("134399980353990140", "0"), seen)
+        assert isinstance(change, HandOver)
+        assert change.changed_at == datetime(2026, 11, 24, 12, 12, 13, tzinfo=UTC).timestamp()
+        assert change.seen == (Seen(0, 4) if seen is None else SEEN)
+
+
+@pytest.mark.parametrize("when", ["", "whenChanged: 20261324121212.0Z\n", "whenChanged: yesterday\n"])
+def test_without_a_time_such_a_password_is_not_guessed_to_be_new(when: str) -> None:
+    """The attribute that ``--attributes`` lacks is named."""
+    text = CAROL.replace("134399980353990140", "0").replace("whenChanged: 20261124121212.0Z\n", when)
+    with pytest.raises(NotSetUp, match="whenChanged"):
+        decided(text)
+
+
+HIDDEN = CAROL.replace("virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==\n", "")
+LOCKED = HIDDEN.replace("whenChanged", "virtualSambaGPG:: AAAA\nwhenChanged")
+BEFORE = Seen(134399980353990139, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen", "why", "remedy"),
+    [
+        (HIDDEN, None, "there is no clear text", ""),
+        (HIDDEN, SEEN, "the password is the same as before", ""),
+        (LOCKED, SEEN, "the password is the same as before", ""),
+        (HIDDEN, BEFORE, "there is no clear text of the new password", "on every domain controller"),
+        (LOCKED, None, "the password cannot be decrypted", "GNUPGHOME"),
+    ],
+)
+def test_a_new_password_without_clear_text_is_complained_of_where_there_was_some(
+    text: str, seen: Seen | None, why: str, remedy: str
+) -> None:
+    """A key that a second controller lacks, or that is not found; not accounts that never had any."""
+    found = decided(text, seen)
+    assert isinstance(found, LeaveAlone)
+    assert found.why == why
+    assert remedy in found.remedy if remedy else not found.remedy
+
+
+def test_a_new_password_that_cannot_be_decrypted_is_sent_again() -> None:
+    """It arrives once GNUPGHOME is mended, so Samba has to come again."""
+    with pytest.raises(NotSetUp, match=r"'carol' cannot be decrypted: .*GNUPGHOME"):
+        decided(LOCKED, BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +193,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     settings = HookSettings("http://127.0.0.1:9", "pf_key", spool=tmp_path / "spool")
     pushed: list[SourceChange] = []
 
-    def call(verdict: Verdict, text: str = CAROL) -> tuple[int, str, list[SourceChange]]:
+    def call(verdict: Verdict, text: str = CAROL, *options: str) -> tuple[int, str, list[SourceChange]]:
         def push(self: Gateway, change: SourceChange) -> Answer:
             os.write(2, b"a library has something to say")
             pushed.append(change)
@@ -154,7 +203,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         monkeypatch.setattr(samba, "conceal", lambda: None)
         monkeypatch.setattr(samba, "gateway_for", lambda *_: Gateway(settings))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        code = samba.run([])
+        code = samba.run(list(options))
         out, err = capfd.readouterr()
         return code, out + err, pushed
 
@@ -183,6 +232,54 @@ def test_what_is_lost_is_sent_again(run: Run) -> None:
     assert pushed[0].key == pushed[1].key
 
 
+@pytest.mark.parametrize("mended", ["attribute", "template"])
+def test_after_a_wrong_name_was_mended_everything_is_sent_as_new(
+    run: Run, tmp_path: Path, mended: str
+) -> None:
+    """The gateway takes nothing under a key that it knows with another user.
+
+    Such is any key from before, once the operator named another attribute, or mended the source's template,
+    and deleted what was seen.
+    """
+    text = CAROL.replace("pwdLastSet", "mail: carol@example.com\npwdLastSet")
+    run(Verdict.ACCEPTED, text)
+    (tmp_path / "spool" / "samba-seen").unlink()
+    options = ["--user-attribute", "mail"] if mended == "attribute" else []
+    _, said, pushed = run(Verdict.ACCEPTED, text, *options)
+    assert said.startswith("DONE-EXIT: accepted")
+    assert pushed[0].key != pushed[1].key
+    assert len(pushed[1].key) < 255
+
+
+def test_a_key_is_of_one_user_name() -> None:
+    """Also while the file of what was seen stays."""
+    text = CAROL.replace("pwdLastSet", "mail: carol@example.com\npwdLastSet")
+    changes = [decided(text, attribute=name) for name in ("mail", "userPrincipalName")]
+    assert len({change.key("life") for change in changes if isinstance(change, HandOver)}) == 2
+
+
+def test_a_file_of_an_earlier_release_is_gone_on_with(run: Run, tmp_path: Path) -> None:
+    """What it has seen stays seen."""
+    (tmp_path / "spool").mkdir(mode=0o700)
+    with closing(sqlite3.connect(tmp_path / "spool" / "samba-seen")) as old:
+        old.execute("CREATE TABLE seen (guid TEXT PRIMARY KEY, last_set INT, version INT) WITHOUT ROWID")
+        old.execute("INSERT INTO seen VALUES (?, ?, ?)", (GUID, SEEN.last_set, SEEN.version))
+        old.commit()
+    assert run(Verdict.ACCEPTED)[1] == "DONE-EXIT: left alone: the password is the same as before\n"
+
+
+def test_a_password_that_was_passed_over_is_in_the_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the account and the remedy. Samba goes on, and the password arrives when it is sent again."""
+    told: list[str] = []
+    run(Verdict.ACCEPTED)
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    code, said, _ = run(Verdict.ACCEPTED, HIDDEN.replace("Number: 4", "Number: 5"))
+    assert (code, said) == (0, "DONE-EXIT: left alone: there is no clear text of the new password\n")
+    assert len(told) == 1
+    assert told[0].startswith("samba: 'carol': there is no clear text of the new password: set GNUPGHOME")
+    assert run(Verdict.ACCEPTED, CAROL.replace("Number: 4", "Number: 5"))[1].startswith("DONE-EXIT: accepted")
+
+
 def test_what_was_cut_off_is_sent_again(run: Run) -> None:
     """Half an object is no object."""
     code, said, pushed = run(Verdict.ACCEPTED, CAROL[:-8])
@@ -194,7 +291,7 @@ def test_what_was_cut_off_is_sent_again(run: Run) -> None:
 # --- the self-test ---------------------------------------------------------------------------
 
 CACHE = b"decryptSambaGPG syncCommand objectGUID sAMAccountName userAccountControl pwdLastSet "
-CACHE += b"msDS-KeyVersionNumber"
+CACHE += b"msDS-KeyVersionNumber whenChanged virtualSambaGPG"
 GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" virtualClearTextUTF8 mail")
 
 
@@ -213,6 +310,7 @@ GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" v
             "--decrypt-samba-gpg",
         ),
         (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"syncCommand", b"")), "--script"),
+        (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"virtualSambaGPG", b"")), "virtualSambaGPG"),
     ],
 )
 def test_the_self_test_says_what_samba_lacks(dc: Dc, says: str) -> None:

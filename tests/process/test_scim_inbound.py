@@ -230,6 +230,19 @@ def test_a_put_of_everything_brings_profile_and_password(tmp_path: Path) -> None
         assert json.loads(it.target.profile(user))["title"] == "Boss"
 
 
+def test_a_push_of_what_a_provider_maps_takes_no_role_and_no_skill_from_an_agent(tmp_path: Path) -> None:
+    """Okta sends every password with the whole user as it knows it; the stand-in clears what a PUT omits."""
+    with scene(tmp_path, "proxy", Settings.calm(rate=1_000_000, put_omitted="cleared")) as it:
+        for user, name in it.target.active_users()[:8]:
+            before = json.loads(it.target.profile(user))
+            mapped = {"schemas": [USER], "userName": name, "displayName": "From Okta", "active": True}
+            sent = it.ask("PUT", f"/Users/{user}", mapped | {"password": "Mapped-Password-1"})
+            assert (sent.status, sent.headers["passferry-change-status"]) == (200, "applied")
+            after = json.loads(it.target.profile(user))
+            assert after == before | {"displayName": "From Okta"}
+            assert it.target.passwords(user) == ["Mapped-Password-1"]
+
+
 @pytest.mark.parametrize(
     "password",
     [
@@ -295,6 +308,36 @@ def test_what_the_target_refuses_is_an_error_and_what_it_cannot_take_now_arrives
         it.target.do(lambda s: s.set(latency=0.0))
         it.target.listen(port)
     until(lambda: it.target.passwords(user)[-1] == "During-Outage-2", 30, "the delivery")
+
+
+def test_a_whole_user_that_comes_in_an_outage_costs_no_password_and_is_sent_again(long_lived: Scene) -> None:
+    """503 that names the change; the password follows by itself, the rest when the provider repeats it."""
+    it = long_lived
+    user, name = it.target.active_users()[5]
+    whole = {"schemas": [USER], "userName": name, "displayName": "Told-twice", "active": True}
+    whole |= {"password": "In-The-Outage-3"}
+    port = it.target.hush()
+    try:
+        told = it.ask("PUT", f"/Users/{user}", whole)
+        assert (told.status, told.headers["passferry-change-status"]) == (503, "pending")
+        assert told.json["detail"].endswith("The password was accepted.")
+    finally:
+        it.target.do(lambda s: s.set(latency=0.0))
+        it.target.listen(port)
+    until(lambda: it.target.passwords(user) == ["In-The-Outage-3"], 30, "the delivery")
+    answers = [told]
+
+    def repeated() -> bool:
+        answers.append(it.ask("PUT", f"/Users/{user}", whole))
+        return answers[-1].status == 200
+
+    until(repeated, 60, "an answer from the target")
+    assert answers[-1].headers["passferry-change-status"] == "applied"
+    assert {answer.headers["passferry-change-id"] for answer in answers} == {
+        told.headers["passferry-change-id"]
+    }
+    assert json.loads(it.target.profile(user))["displayName"] == "Told-twice"
+    assert it.target.passwords(user) == ["In-The-Outage-3"]
 
 
 def test_in_a_dry_run_nothing_is_passed_on(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ REALM = "EXAMPLE.COM"
 """So that a user principal name is a user name of the simulator's."""
 ATTRIBUTES = (
     "objectGUID,objectSid,sAMAccountName,userPrincipalName,mail,userAccountControl,pwdLastSet,"
-    "msDS-KeyVersionNumber,virtualClearTextUTF8"
+    "msDS-KeyVersionNumber,whenChanged,virtualSambaGPG,virtualClearTextUTF8"
 )
 
 
@@ -43,15 +43,22 @@ class Dc:
     def set_password(self, name: str, password: str, *options: str) -> None:
         self.user("setpassword", name, f"--newpassword={password}", *options)
 
+    def create_computer(self, name: str) -> None:
+        """The account of a machine, with a password as joining sets one."""
+        base = str(self.folder / "dc" / "private" / "sam.ldb")
+        done("samba-tool", "computer", "create", name, "-H", base, env=self.env)
+        self.set_password(f"{name}$", "Machine-Passw0rd-1")
+
     def initialize(self, script: Path) -> None:
-        """Tell ``syncpasswords`` what to call, as docs/sources/samba-ad.md says."""
+        """Tell ``syncpasswords`` what to call, at first or anew, as docs/sources/samba-ad.md says."""
+        (self.folder / "dc" / "private" / "user-syncpasswords-cache.ldb").unlink(missing_ok=True)
         initialize = ("--cache-ldb-initialize", "--decrypt-samba-gpg")
         told = (f"--attributes={ATTRIBUTES}", f"--script={script}")
         done("samba-tool", "user", "syncpasswords", *initialize, *told, env=self.env)
 
-    def sync(self) -> tuple[int, str]:
+    def sync(self, **more: str) -> tuple[int, str]:
         """One pass of ``syncpasswords``, as its daemon makes them: exit code, and what it logs."""
-        return said("samba-tool", "user", "syncpasswords", "--no-wait", env=self.env)
+        return said("samba-tool", "user", "syncpasswords", "--no-wait", env=self.env | more)
 
 
 @contextmanager

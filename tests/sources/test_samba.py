@@ -215,6 +215,59 @@ def test_another_attribute_may_name_the_user(scene: Scene) -> None:
     scene.write_script()
 
 
+def test_a_password_that_is_set_while_an_account_is_disabled_goes_out_when_it_is_enabled(
+    scene: Scene,
+) -> None:
+    """Nobody can log in with it before; then it arrives, once."""
+    who = scene.user()
+    scene.dc.create(who, "Before-Passw0rd-1")
+    scene.sync()
+    scene.arrived(who, "Before-Passw0rd-1")
+    scene.dc.set_password(who, "Disabled-Passw0rd-2")
+    scene.dc.user("disable", who)  # afterwards: `samba-tool user setpassword` enables an account
+    assert "DONE-EXIT: left alone: the account is disabled" in scene.sync()
+    assert scene.written(who) == ["Before-Passw0rd-1"]
+    scene.dc.user("enable", who)
+    assert "DONE-EXIT: accepted: " in scene.sync()
+    scene.arrived(who, "Before-Passw0rd-1", "Disabled-Passw0rd-2")
+
+
+def test_the_account_of_a_machine_is_none_of_its_business(scene: Scene) -> None:
+    """Samba does not even tell of it, or is told that it is one; nothing is accepted."""
+    scene.dc.create_computer("workstation")
+    log = scene.sync()
+    assert "DONE-EXIT: accepted: " not in log, log
+    assert "DONE-EXIT: refused: " not in log, log
+
+
+def test_without_the_key_to_decrypt_samba_comes_again(scene: Scene) -> None:
+    """GNUPGHOME is missing after an upgrade: the pass ends and says so; once mended, the password arrives."""
+    who = scene.user()
+    scene.dc.create(who, "Before-Passw0rd-1")
+    scene.sync()
+    scene.dc.set_password(who, "Locked-Passw0rd-2")
+    nowhere = scene.place.root / "no-gnupg"
+    nowhere.mkdir(mode=0o700)
+    code, log = scene.dc.sync(GNUPGHOME=str(nowhere))
+    assert code != 0
+    assert f"the new password of '{who}' cannot be decrypted: set GNUPGHOME" in log, log
+    scene.sync()
+    scene.arrived(who, "Before-Passw0rd-1", "Locked-Passw0rd-2")
+
+
+def test_after_a_wrong_attribute_was_mended_every_account_is_sent_again(scene: Scene) -> None:
+    """The operator names the right one, and deletes what was seen: no key of before stands in the way."""
+    who, account = scene.user(), "otherwise"
+    scene.dc.create(account, "Mended-Passw0rd-1", f"--mail-address={who}@example.com")
+    assert "DONE-EXIT: accepted: " in scene.sync()  # of a user whom the target does not know: it is parked
+    scene.write_script("--user-attribute", "mail")
+    (scene.place.root / "spool" / "samba-seen").unlink()
+    scene.dc.initialize(scene.script)
+    assert "DONE-EXIT: accepted: " in scene.sync()
+    scene.arrived(who, "Mended-Passw0rd-1")
+    scene.write_script()
+
+
 def test_the_self_test_finds_nothing_wrong_with_this_set_up(scene: Scene) -> None:
     """Every check of smb.conf, GnuPG and syncpasswords is passed, in Samba's words."""
     assert "syncpasswords was initialized with every attribute" in scene.self_test()

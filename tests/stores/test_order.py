@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passferry.domain.accepting import Accepted
+from passferry.domain.accepting import CLOCK_TOLERANCE, Accepted, Stale
 from passferry.domain.change import Change, State
 from passferry.domain.outcome import Kind, Next, Outcome
 from store_bench import APPLIED, BLOCK, CONFIRMED, NOW, UUID, Bench, open_bench, run
@@ -124,6 +124,99 @@ def test_a_change_that_is_repeated_while_it_is_sent_is_newer_than_what_came_befo
         await bench.delivery.settle(begun, outcome, nxt, NOW)
         assert (await bench.delivery.resolve(by_id.id, UUID, NOW)).change is None
         assert (await bench.get(by_id.id)).superseded_by == begun.id
+
+    with open_bench("sqlite-memory") as bench:
+        run(lambda: body(bench))
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"changed_at": NOW - HOUR}, {"arrived_at": NOW - 5.0}],
+    ids=["another source was held up", "the request itself was held up"],
+)
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_password_chosen_earlier_is_stale_by_id_after_a_name(
+    told: dict[str, float], *, delivered: bool
+) -> None:
+    """Once the name is known to be the id's, whatever became of the change."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        by_mail = await bench.accepted(EMAIL, "new")
+        await bench.delivery.resolve(by_mail.id, UUID, NOW)
+        if delivered:
+            await bench.delivered(await bench.get(by_mail.id))
+        assert await bench.accept(bench.new(UUID, "old", source="other", **told)) == [Stale()]
+
+    with open_bench("sqlite-memory") as bench:
+        run(lambda: body(bench))
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_password_chosen_earlier_is_superseded_when_its_name_is_known(
+    bench: Bench, *, delivered: bool
+) -> None:
+    """By the change of the id that was accepted before it, which is delivered, or was."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        by_id = await bench.accepted(UUID, "new")
+        if delivered:
+            await bench.delivered(by_id)
+        late = await bench.accepted(EMAIL, "old", source="other", changed_at=NOW - HOUR)
+        assert (await bench.delivery.resolve(late.id, UUID, NOW)).change is None
+        ended = await bench.get(late.id)
+        assert (ended.state, ended.superseded_by, ended.sealed) == (State.SUPERSEDED, by_id.id, None)
+        assert (await bench.records())[-1] == "superseded"
+        assert (await bench.get(by_id.id)).state is (State.APPLIED if delivered else State.PENDING)
+        [verdict] = await bench.accept(bench.new(EMAIL, "between", changed_at=NOW - HOUR / 2))
+        assert verdict == Stale()
+
+    run(lambda: body(bench))
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {},
+        {"source": "other"},
+        {"changed_at": NOW},
+        {"source": "other", "changed_at": NOW - CLOCK_TOLERANCE + 1.0},
+    ],
+)
+def test_a_name_that_turns_out_to_be_the_id_is_the_newest_unless_it_was_chosen_earlier(
+    late: dict[str, object],
+) -> None:
+    """Who tells no time is never too old, and two clocks differ."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        await bench.delivered(await bench.accepted(UUID, "new"))
+        change = await bench.accepted(EMAIL, "newer", **late)
+        standing = await bench.delivery.resolve(change.id, UUID, NOW)
+        assert standing.change is not None
+        assert standing.change.id == change.id
+
+    with open_bench("sqlite-memory") as bench:
+        run(lambda: body(bench))
+
+
+def test_a_change_that_its_source_was_not_allowed_makes_no_other_stale() -> None:
+    """Its time is that of a password which nobody got."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        await bench.accepted(UUID, "barred", source="wrong")
+        change = await bench.accepted(EMAIL, "allowed", source="other", changed_at=NOW - HOUR)
+
+        def barred(source: str, names: object) -> bool:
+            return source == "wrong"
+
+        standing = await bench.delivery.resolve(change.id, UUID, NOW, barred)
+        assert standing.change is not None
 
     with open_bench("sqlite-memory") as bench:
         run(lambda: body(bench))

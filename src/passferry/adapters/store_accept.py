@@ -22,7 +22,7 @@ from passferry.domain.accepting import (
     Verdict,
 )
 from passferry.domain.audit import Record
-from passferry.domain.change import Change, Failure, State
+from passferry.domain.change import Change, Failure, Reference, State
 from passferry.domain.messages import message_for
 from passferry.domain.source_rules import names_one
 
@@ -115,6 +115,11 @@ def _accept(connection: Connection, key: bytes, items: Sequence[NewChange], judg
     return [verdicts[index] for index in range(len(items))]
 
 
+def _asks_who(item: NewChange) -> bool:
+    """Whether it matters under what other references the user is known."""
+    return bool(item.never) or item.changed_at is not None or item.arrived_at is not None
+
+
 @dataclass
 class _User:
     row: UserRow
@@ -129,7 +134,7 @@ class _Page:
         self, connection: Connection, chain: Chain, items: Sequence[NewChange], hours: Hours
     ) -> None:
         self._connection, self._chain, self._org, self._hours = connection, chain, chain.org, hours
-        ids = {item.user.value for item in items if item.never and item.user.kind == "id"}
+        ids = {item.user.value for item in items if item.user.kind == "id" and _asks_who(item)}
         self._users = self._read_users({item.user.key for item in items}, ids)
         self._live = self._read_live({item.user.key for item in items})
         keys = {item.idempotency_key for item in items if item.idempotency_key is not None}
@@ -143,7 +148,7 @@ class _Page:
             return Protected()
         remembered = self._remembered.get((item.source, item.idempotency_key))
         live = self._live.get(item.user.key)
-        verdict = judge(item, self._newest(item.user.key), live, remembered)
+        verdict = judge(item, self._newest(item.user), live, remembered)
         if isinstance(verdict, Accepted) and (stopped := self._hours.take(item)) is not None:
             if stopped.now:
                 self._chain.add(Record("source.stopped", item.now, item.source))
@@ -191,15 +196,15 @@ class _Page:
         same = (key[2:] for key, user in self._users.items() if user.resolved_id == resolved)
         return names_one(item.never, resolved, *same)
 
-    def _newest(self, key: str) -> UserRow | None:
+    def _newest(self, user: Reference) -> UserRow | None:
         """The newest of all references that are known to be this user's."""
-        own = self._users.get(key)
-        if own is None:
-            return None
-        if own.resolved_id is None:
-            return own.row
-        same = (user.row for user in self._users.values() if user.resolved_id == own.resolved_id)
-        return max(same, key=lambda row: row.newest_seq)
+        own = self._users.get(user.key)
+        resolved = user.value if user.kind == "id" else own.resolved_id if own else None
+        if resolved is None:
+            return own.row if own else None
+        keys = (user.key, f"i:{resolved}")
+        same = (one.row for key, one in self._users.items() if key in keys or one.resolved_id == resolved)
+        return max(same, key=lambda row: row.newest_seq, default=None)
 
     def _store(self, item: NewChange, replaces: Change | None) -> None:
         record = Record("accepted", item.now, item.source, item.id, item.user.value, State.PENDING.value)
@@ -272,6 +277,8 @@ class _Page:
         resolved = ids | {row.resolved_id for row in rows if row.resolved_id is not None}
         if resolved:
             rows += list(self._connection.execute(_SAME, {"org": self._org, "resolved": sorted(resolved)}))
+            by_id = sorted({f"i:{one}" for one in resolved} - keys)
+            rows += list(self._connection.execute(_USERS, {"org": self._org, "keys": by_id})) if by_id else []
         return {
             row.key: _User(UserRow(row.newest_seq, row.newest_at, row.newest_source), row.resolved_id)
             for row in rows

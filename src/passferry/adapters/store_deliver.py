@@ -13,6 +13,7 @@ from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_outcome import (
     ACTOR,
     account_of,
+    chosen_earlier,
     last_delivered,
     newest,
     recovered,
@@ -199,6 +200,8 @@ class SqlDeliveryStore:
                 values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
                 c.execute(_RESOLVE_USER, values)
             account = account_of(c, change.org, change.resolved_id or resolved_id)
+            if chosen_earlier(c, chain, change, account, now, barred):
+                return Standing(None, None, None)
             if settle_order(c, chain, change, account, now, barred):
                 return Standing(None, None, None)
             return Standing(change, account.intent_at, last_delivered(account))

@@ -1,5 +1,6 @@
 """What became of a try: the order among a user's changes, the user's account, and the outcome itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,14 @@ from passferry.adapters import schema
 from passferry.adapters.database import Chain, check_seals
 from passferry.adapters.rows import change_of, key_id_of
 from passferry.adapters.store_accept import superseded, write_changes
+from passferry.domain.accepting import UserRow, made_before
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import AFTER, Kind, Next, Outcome
 from passferry.store_ports import Delivered, MayNotTouch
 
-CHANGES, ACCOUNTS = schema.changes, schema.accounts
+CHANGES, ACCOUNTS, USERS = schema.changes, schema.accounts, schema.users
 ACTOR = "delivery"
 
 # Statements of every try are built once: building one costs more than running it.
@@ -46,6 +48,29 @@ _OF_USER = union_all(
 )
 """Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
 second: it would choose the index of the first, and meet every change that is not resolved yet."""
+_REFERENCES_OF = union_all(
+    select(USERS).where(USERS.c.org == bindparam("org"), USERS.c.resolved_id == bindparam("resolved")),
+    select(USERS).where(
+        USERS.c.org == bindparam("org"),
+        USERS.c.key == bindparam("key"),
+        func.coalesce(USERS.c.resolved_id, "") != bindparam("resolved"),
+    ),
+)
+_SET_CHOSEN = (
+    update(USERS)
+    .where(USERS.c.org == bindparam("b_org"), USERS.c.key == bindparam("b_key"))
+    .values(newest_at=bindparam("b_at"), newest_source=bindparam("b_source"))
+)
+_ACCEPTED_AS = union_all(
+    *(
+        select(CHANGES.c.id).where(CHANGES.c.org == bindparam("org"), CHANGES.c.seq == bindparam("seq"), mine)
+        for mine in (
+            CHANGES.c.resolved_id == bindparam("resolved"),
+            CHANGES.c.user_key == bindparam("key"),
+        )
+    )
+)
+"""A change of an id has no resolved id before it is its turn."""
 
 
 def settle_order(
@@ -62,9 +87,39 @@ def settle_order(
     newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
     gone: list[Change] = []
     if newer is not None or account.newest_seq > change.seq:
-        by = newer.id if newer is not None else _accepted_as(c, account)
+        by = newer.id if newer is not None else _accepted_as(c, account, account.newest_seq)
         gone = [superseded(change, by, now)]
     gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq and outranks]
+    _end(c, chain, gone, now)
+    return bool(gone) and gone[0].id == change.id
+
+
+def chosen_earlier(
+    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
+) -> bool:
+    """Supersede ``change`` if a password chosen later was accepted before it, under another reference.
+
+    At its accept the references were not known to be one user's, so nothing was there to compare it with.
+    """
+    rows = {row.key: row for row in c.execute(_REFERENCES_OF, _user_values(change))}
+    own = rows.pop(change.user.key, None)
+    if own is None or own.newest_seq != change.seq or own.newest_at >= change.accepted_at:
+        return False  # nobody said that it was chosen before it came
+    names = [account.resolved_id, change.user.value, *(key[2:] for key in rows)]
+    before = [r for r in rows.values() if r.newest_seq < change.seq and not barred(r.newest_source, names)]
+    newest = max(before, key=lambda row: row.newest_seq, default=None)
+    if newest is None:
+        return False
+    known = UserRow(newest.newest_seq, newest.newest_at, newest.newest_source)
+    if not made_before(own.newest_at, change.source, known):
+        return False
+    _end(c, chain, [superseded(change, _accepted_as(c, account, newest.newest_seq), now)], now)
+    values = {"b_org": change.org, "b_key": change.user.key}
+    c.execute(_SET_CHOSEN, values | {"b_at": newest.newest_at, "b_source": newest.newest_source})
+    return True
+
+
+def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> None:
     for old in gone:
         chain.add(
             Record(
@@ -79,29 +134,32 @@ def settle_order(
         )
     write_changes(c, gone)
     chain.close()
-    return bool(gone) and gone[0].id == change.id
 
 
 def _of_user(c: Connection, change: Change) -> list[Change]:
     """Other live changes of the same resolved user, under whatever reference."""
     assert change.resolved_id is not None  # noqa: S101  # resolved before it is compared
-    values = {
-        "org": change.org,
-        "id": change.id,
-        "resolved": change.resolved_id,
-        "key": f"i:{change.resolved_id}",
-    }
-    return [change_of(row) for row in c.execute(_OF_USER, values)]
+    return [change_of(row) for row in c.execute(_OF_USER, _user_values(change) | {"id": change.id})]
 
 
-def _accepted_as(c: Connection, account: Row[Any]) -> str:
-    """The id of the newest change of ``account`` that a write was begun for."""
-    mine = select(CHANGES.c.id).where(
-        CHANGES.c.org == account.org,
-        CHANGES.c.resolved_id == account.resolved_id,
-        CHANGES.c.seq == account.newest_seq,
+def _user_values(change: Change) -> dict[str, Any]:
+    return {"org": change.org, "resolved": change.resolved_id, "key": f"i:{change.resolved_id}"}
+
+
+def _accepted_as(c: Connection, account: Row[Any], seq: int) -> str:
+    """The id of the change of ``account`` that was accepted as ``seq``; empty when it was pruned."""
+    return str(
+        c.execute(
+            _ACCEPTED_AS,
+            {
+                "org": account.org,
+                "seq": seq,
+                "resolved": account.resolved_id,
+                "key": f"i:{account.resolved_id}",
+            },
+        ).scalar()
+        or ""
     )
-    return str(c.execute(mine).scalar() or "")
 
 
 def settle(

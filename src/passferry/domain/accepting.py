@@ -114,15 +114,23 @@ def judge(
         if remembered.body_mac == item.body_mac:
             return Replayed(remembered.change_id)
         return KeyReused()
-    if user is not None and item.changed_at is not None:
-        earlier = user.newest_at - item.changed_at
-        if earlier > 0 if user.newest_source == item.source else earlier >= CLOCK_TOLERANCE:
-            return Stale()
+    told = item.changed_at
+    if user is not None and told is not None and made_before(told, item.source, user):
+        return Stale()
     if user is not None and _overtaken(item, user):
         return Stale()
     if live is not None and live.sealed is not None and not _waits_in_bulk(item, live) and item.same(live):
         return Replayed(live.id)
     return Accepted(live)
+
+
+def made_before(made_at: float, source: str, user: UserRow) -> bool:
+    """Whether a password that ``source`` says was chosen at ``made_at`` is older than the ``user``'s newest.
+
+    Two sources have two clocks: what is less than ``CLOCK_TOLERANCE`` apart is as good as equal.
+    """
+    earlier = user.newest_at - made_at
+    return earlier > 0 if user.newest_source == source else earlier >= CLOCK_TOLERANCE
 
 
 def _overtaken(item: NewChange, user: UserRow) -> bool:

@@ -49,9 +49,10 @@ def split_user(text: str) -> Split:
 
     Raises ``BadScim``.
     """
+    _once(text)
     found, passwords = _parted(_members(text))
     names = {name.casefold(): value for name, value in found}
-    rest = _object(found) if names.keys() - {"schemas", "id", "meta"} else None
+    rest = joined(found) if names.keys() - {"schemas", "id", "meta"} else None
     return Split(_last(passwords), rest, text_of(value_of(names.get("username", "null"))))
 
 
@@ -60,6 +61,7 @@ def split_patch(text: str) -> Split:
 
     What is passed on is made anew of each operation's op, path and value. Raises ``BadScim``.
     """
+    _once(text)
     named = _named(text, ("operations",))
     kept: list[str] = []
     passwords: list[Password] = []
@@ -97,7 +99,7 @@ def _operation(text: str) -> tuple[str | None, Password | None]:
     if _mentions_one(value_of(named.get("value", "null"))):
         raise _misplaced()
     kept = [(name, named[name]) for name in ("path", "value") if name in named]
-    return _object([("op", json.dumps(op)), *kept]), None
+    return joined([("op", json.dumps(op)), *kept]), None
 
 
 def _named(text: str, known: tuple[str, ...]) -> dict[str, str]:
@@ -117,7 +119,7 @@ def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | No
     password = _last(passwords)
     if not found and password is not None:
         return None, password
-    return _object([("op", json.dumps(op)), ("value", _object(found))]), password
+    return joined([("op", json.dumps(op)), ("value", joined(found))]), password
 
 
 def _parted(found: _Members) -> tuple[_Members, list[Password]]:
@@ -132,7 +134,7 @@ def _parted(found: _Members) -> tuple[_Members, list[Password]]:
         elif folded == _USER and isinstance(value, dict):  # attributes below their schema's name
             inner, more = _parted(_members(text))
             passwords += more
-            kept += [(name, _object(inner))] if inner else []
+            kept += [(name, joined(inner))] if inner else []
         elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value):
             raise _misplaced()
         else:
@@ -178,11 +180,36 @@ def _mentions_one(value: Any) -> bool:
 
 
 def _members(text: str) -> _Members:
-    """The members of an object; names are case-insensitive (RFC 7643 §2.1), so none may come twice."""
-    found = _reading(members, text, "the body is not a JSON object")
+    return _reading(members, text, "the body is not a JSON object")
+
+
+class _Repeated(ValueError):
+    """A member occurs more than once."""
+
+
+def _no_repeats(found: list[tuple[str, Any]]) -> None:
     if len({name.casefold() for name, _ in found}) != len(found):
-        raise BadScim("invalidSyntax", "a member occurs more than once")
-    return found
+        raise _Repeated
+
+
+_no_repeats_within = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_int=str, parse_float=str)
+
+
+def _once(text: str) -> None:
+    """Raise ``BadScim`` when a member comes twice in an object, at any depth.
+
+    Names are case-insensitive (RFC 7643 §2.1), and readers differ in which one counts: a password in the one
+    that is not looked at here would go on with the rest.
+    """
+    trouble: str | None = None
+    try:
+        _no_repeats_within.decode(text)
+    except _Repeated:
+        trouble = "a member occurs more than once"
+    except (ValueError, RecursionError):
+        trouble = "the body is not a JSON object"
+    if trouble is not None:  # raised here, since what was caught holds the text
+        raise BadScim("invalidSyntax", trouble)
 
 
 def _reading(read: Callable[[str], list[_Item]], text: str, otherwise: str) -> list[_Item]:
@@ -193,5 +220,6 @@ def _reading(read: Callable[[str], list[_Item]], text: str, otherwise: str) -> l
     raise BadScim("invalidSyntax", otherwise)
 
 
-def _object(found: _Members) -> str:
+def joined(found: Iterable[tuple[str, str]]) -> str:
+    """The object with these members: names, and values as JSON text."""
     return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in found) + "}"

@@ -127,15 +127,24 @@ def serve(
 
 
 @app.command(short_help="Deliver only, beside others on one PostgreSQL.")
-def worker(config: Config = None) -> None:
-    """Deliver until SIGTERM or SIGINT, and serve nobody: any number of them, on any number of machines.
+def worker(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Answer /metrics, /healthz and /readyz here [default: nowhere]."
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Deliver until SIGTERM or SIGINT, and take no changes: any number of them, on any number of machines.
 
     They and every `serve` share the orgs of one PostgreSQL database among themselves.
     """
-    settings = settings_from(config, orgs_required=True)
+    serves = {} if listen is None else {"listen": listen}
+    settings = settings_from(config, orgs_required=True, serves=serves)
     from passferry.entrypoints import serve as process
 
-    _until_signal(process.work(settings))
+    _until_signal(process.work(settings, watched=listen is not None))
 
 
 def _until_signal(process: Coroutine[Any, Any, None]) -> None:

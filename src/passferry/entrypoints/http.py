@@ -62,14 +62,23 @@ class HttpParts:
     proxies: Collection[str] = ()  # orgs in the mode `proxy` of inbound SCIM
 
 
-def app(parts: HttpParts) -> Starlette:
-    """The gateway as an ASGI application. It opens and starts nothing."""
+def app(parts: HttpParts, *, only_watched: bool = False) -> Starlette:
+    """The gateway as an ASGI application. It opens and starts nothing.
+
+    ``only_watched``: it answers nobody but who watches the process.
+    """
     gateway = _Gateway(parts)
 
     def route(method: str, path: str, handle: Handle) -> Route:
         return Route(path, _Endpoint(path, handle, parts.fatal), methods=[method])
 
+    watched = [
+        route("GET", "/metrics", gateway.metrics),
+        route("GET", "/healthz", gateway.health),
+        route("GET", "/readyz", gateway.readiness),
+    ]
     routes = [
+        *watched,
         route("POST", "/sync/password", gateway.sync),
         route("POST", "/orgs/{org}/sync/password", gateway.sync),
         route("GET", "/sync/key", gateway.hand_over_key),
@@ -85,10 +94,7 @@ def app(parts: HttpParts) -> Starlette:
         route("POST", "/orgs/{org}/policy/check", gateway.check),
         route("GET", "/pace", gateway.pace),
         route("GET", "/orgs/{org}/pace", gateway.pace),
-        route("GET", "/metrics", gateway.metrics),
         route("GET", "/openapi.json", gateway.openapi),
-        route("GET", "/healthz", gateway.health),
-        route("GET", "/readyz", gateway.readiness),
         *(scim.routes(_scim(parts, parts.providers)) if parts.providers is not None else ()),
     ]
     guard = Middleware(
@@ -99,7 +105,9 @@ def app(parts: HttpParts) -> Starlette:
         answered=parts.answered,
     )
     made = Starlette(
-        routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such_path_or_method}
+        routes=watched if only_watched else routes,
+        middleware=[guard],
+        exception_handlers={HTTPException: _no_such_path_or_method},
     )
     made.router.redirect_slashes = False  # a redirected POST would carry a password once more
     return made

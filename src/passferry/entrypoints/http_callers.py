@@ -21,6 +21,9 @@ class Accepting(Protocol):
     async def accept(self, caller: Caller, request: Request) -> Taken:
         """Take a change, or raise ``NotAccepted``."""
 
+    async def admit_change(self, caller: Caller, org: str) -> None:
+        """Let a caller send a change later, as part of more, or raise ``NotAccepted``."""
+
     def check(
         self, caller: Caller, org: str, user: Reference | None, password: Password
     ) -> Sequence[Violation]:

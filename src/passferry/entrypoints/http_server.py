@@ -61,7 +61,10 @@ class HttpServer:
         access: Access,
         tls: ssl.SSLContext | None = None,
         hand_over: HandOver | None = None,
+        *,
+        only_watched: bool = False,
     ) -> None:
+        """``only_watched``: for a process that serves nobody but who watches it."""
         self._door = Door()
         parts = HttpParts(
             accept=gateway.accept,
@@ -88,7 +91,7 @@ class HttpServer:
             door=self._door,
         )
         config = uvicorn.Config(
-            app(parts),
+            app(parts, only_watched=only_watched),
             lifespan="off",
             log_config=None,
             access_log=False,

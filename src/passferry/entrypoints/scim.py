@@ -161,6 +161,7 @@ async def _create(call: Call) -> Answer:
     if not split.user_name or split.rest is None:
         raise BadScim("invalidValue", "userName is missing")
     if not call.proxied:
+        call.parts.accept.admit_look(call.caller, call.org)
         found = await call.provider.search(call.kind, Query(Equals("userName", split.user_name)))
         if isinstance(found, Found) and found.items:
             return failed(409, f"the user exists; {ONLY_PASSWORDS}", "uniqueness")
@@ -169,6 +170,7 @@ async def _create(call: Call) -> Answer:
     call.parts.accept.spare(call.caller, call.org, split.user_name)
     generated = split.password if call.caller.rules.generated else None
     if generated is not None:
+        await call.parts.accept.admit_change(call.caller, call.org)
         check(call, generated, split.user_name)
     answer = await call.provider.send("POST", call.kind, None, split.rest)
     try:
@@ -178,7 +180,8 @@ async def _create(call: Call) -> Answer:
     if generated is None:
         return _made(call, shown)
     name = shown.user_name or split.user_name
-    request = Request(org=call.org, user=Reference("id", shown.id), password=generated, user_name=name)
+    user = Reference("id", shown.id)
+    request = Request(org=call.org, user=user, password=generated, user_name=name, admitted=True)
     try:
         change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, 0.0)
     except NotAccepted as refusal:  # the user is there all the same, which an error would deny

@@ -1,5 +1,6 @@
 """What SCIM clients are answered (RFC 7644 §3.12): resources, and everything that can go wrong. Pure."""
 
+import json
 import math
 from typing import Any
 
@@ -107,6 +108,13 @@ def of_change(change: Change) -> Headers:
 def of_no_change(refusal: NotAccepted) -> Headers:
     """The header for a user who is there, and whose password was not accepted."""
     return ((b"passferry-change-status", f"refused {refusal.code}".encode()),)
+
+
+def beside(undone: Answer, change: Change) -> Answer:
+    """The error with which the rest of a request ended, whose password was accepted as ``change``."""
+    body = json.loads(undone.body if isinstance(undone.body, bytes) else b"{}")
+    body["detail"] = f"{body.get('detail', '')} The password was accepted."
+    return Answer(undone.status, json.dumps(body).encode(), (*undone.headers, *of_change(change)), MEDIA)
 
 
 def of_outcome(outcome: Outcome) -> Answer:

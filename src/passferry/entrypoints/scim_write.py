@@ -8,6 +8,7 @@ from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Outcome
 from passferry.domain.password import Password
+from passferry.domain.scim_overlay import overlay
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, bare, without_meta
 from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
@@ -17,7 +18,14 @@ from passferry.entrypoints.scim_answers import Refused, failed
 from passferry.entrypoints.scim_call import READ_SECONDS, Call
 from passferry.refusals import NotAccepted
 
+TRIES = 3
+"""Of a PUT that a client sent without a version, when the user's moves between our read and our write."""
+
 _EVERYTHING = Query()
+
+
+class _Away(Refused):
+    """The target says nothing of the user now: delivery goes on trying, for days."""
 
 
 async def write(call: Call) -> Answer:
@@ -26,28 +34,109 @@ async def write(call: Call) -> Answer:
     user_id, text = call.resource_id(), await call.text()
     split = split_user(text) if call.method == "PUT" else split_patch(text)
     passed_on = call.proxied and split.rest is not None
-    seen = await (_pass_on(call, user_id, split) if passed_on else _look(call, user_id, split))
+    if passed_on:
+        _check_form(call, split)
+        call.parts.accept.spare(call.caller, call.org, user_id, split.user_name or user_id)
     if split.password is None:
-        assert seen is not None  # noqa: S101  # without a password, nothing goes on without the user
-        return scim_answers.of_resource(seen)
-    user_name = seen.user_name if seen is not None else split.user_name
-    check(call, split.password, user_name)
+        return scim_answers.of_resource(await _without_password(call, user_id, split, passed_on=passed_on))
+    await call.parts.accept.admit_change(call.caller, call.org)
+    seen, undone = await _before(call, user_id, split, split.password, passed_on=passed_on)
     request = Request(
         org=call.org,
         user=Reference("id", user_id if call.foreign else user_id.lower()),
         password=split.password,
-        arrived_at=arrived_at,  # the looks at the user above may take long
-        user_name=user_name,
+        arrived_at=arrived_at,  # the looks at the user may take long
+        user_name=seen.user_name if seen is not None else split.user_name,
+        admitted=True,
     )
-    wait = max(0.0, call.parts.max_wait - (call.parts.clock.monotonic() - started))
-    change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, wait)
+    left = call.parts.max_wait - (call.parts.clock.monotonic() - started) if undone is None else 0.0
+    change = await http_callers.taken(call.exchange, call.caller, request, call.parts.accept, max(0.0, left))
     call.provider.forget()
+    if undone is not None:
+        return scim_answers.beside(undone, change)
     refusal = scim_answers.refusal_of(change)
     if refusal is not None and not (passed_on and _waits_for_the_user(change)):
         return refusal
     before = seen or bare(user_id, split.user_name)
     shown = await _after(call, user_id, split.password, before, applied=change.state is State.APPLIED)
     return scim_answers.of_resource(shown, 200, scim_answers.of_change(change))
+
+
+async def _before(
+    call: Call, user_id: str, split: Split, password: Password, *, passed_on: bool
+) -> tuple[Shown | None, Answer | None]:
+    """What comes before the password: the user, and the error to which the rest came, if any.
+
+    Raises when the password shall not be taken either.
+    """
+    seen, trouble = await _seen(call, user_id, fresh=passed_on)
+    new_name = split.user_name if passed_on else None
+    check(call, password, new_name or (seen.user_name if seen is not None else split.user_name))
+    if not passed_on:
+        return seen, None
+    if seen is None:
+        return None, trouble
+    _spare(call, user_id, seen)
+    return await _tried(call, user_id, split, seen)
+
+
+def _check_form(call: Call, split: Split) -> None:
+    if call.method == "PUT" and not split.user_name:
+        raise BadScim("invalidValue", "userName is missing: PUT sends the whole user")
+    if call.method == "PATCH":
+        call.if_match()  # what the target cannot be asked for
+
+
+async def _without_password(call: Call, user_id: str, split: Split, *, passed_on: bool) -> Shown:
+    if not passed_on:
+        call.parts.accept.admit_look(call.caller, call.org)
+        return await _look(call, user_id, fresh=False)
+    call.may_write()
+    if call.method == "PATCH":
+        await call.may_touch(user_id)
+        return await _pass_on(call, user_id, split, None)
+    seen = await _look(call, user_id, fresh=True)
+    _spare(call, user_id, seen)
+    return await _pass_on(call, user_id, split, seen)
+
+
+async def _seen(call: Call, user_id: str, *, fresh: bool) -> tuple[Shown | None, Answer | None]:
+    """The user; or why the target does not tell, which stops no password.
+
+    But without an answer nobody can say that the version is right which a client names. Raises ``Refused``.
+    """
+    try:
+        return await _look(call, user_id, fresh=fresh), None
+    except _Away as away:
+        if call.versions(b"if-match") is not None:
+            raise
+        return None, away.answer
+
+
+async def _tried(call: Call, user_id: str, split: Split, seen: Shown) -> tuple[Shown, Answer | None]:
+    """Pass on what is no password: the user as it is then, and why that was not done.
+
+    The user's owner has the new password already, wherever it was changed: so whatever becomes of the rest,
+    the password is taken. Not so at another version than the client's: raises ``Refused``.
+    """
+    try:
+        call.may_write()
+        return await _pass_on(call, user_id, split, seen), None
+    except NotAccepted as refusal:
+        return seen, scim_answers.of_refusal(refusal)
+    except Refused as refused:
+        if refused.answer.status == 412 and call.versions(b"if-match") is not None:
+            raise
+        return seen, refused.answer
+
+
+def _spare(call: Call, user_id: str, seen: Shown) -> None:
+    """As ``Call.may_touch``, with the user at hand."""
+    if not call.parts.accept.never(call.caller, call.org):
+        return
+    if not seen.user_name:
+        raise Refused(failed(502, "the target does not tell the user's name [target.answer.unusable]"))
+    call.parts.accept.spare(call.caller, call.org, user_id, seen.id, seen.user_name)
 
 
 def _waits_for_the_user(change: Change) -> bool:
@@ -70,42 +159,49 @@ def check(call: Call, password: Password, user_name: str | None) -> None:
         raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
 
 
-async def _pass_on(call: Call, user_id: str, split: Split) -> Shown:
-    """Bring what is no password to the target; the user as it is then."""
-    if call.method == "PUT" and not split.user_name:
-        raise BadScim("invalidValue", "userName is missing: PUT sends the whole user")
-    call.may_write()
-    await call.may_touch(user_id)
-    call.parts.accept.spare(call.caller, call.org, split.user_name or user_id)
-    if split.password is not None:
-        check(call, split.password, split.user_name)
-    answer = await call.provider.send(call.method, call.kind, user_id, split.rest, call.if_match())
-    if isinstance(answer, TargetAnswer) and answer.status == 204:
-        answer = await call.provider.one(call.kind, user_id, _EVERYTHING, fresh=True)
-    try:
-        return call.shown(answer, wrote=True)
-    except Refused as refused:
-        refusal = scim_answers.withheld(refused.answer, split.password)
+async def _pass_on(call: Call, user_id: str, split: Split, seen: Shown | None) -> Shown:
+    """Bring what is no password to the target; the user as it is then. Raises ``Refused``.
+
+    PUT is laid over the user as it was ``seen``, and over a newer one when somebody else was faster.
+    """
+    for tries_left in range(TRIES - 1, -1, -1):
+        body, version = split.rest, call.if_match() if call.method == "PATCH" else None
+        if seen is not None and split.rest is not None and call.method == "PUT":
+            body, version = overlay(seen.text, split.rest), seen.tag
+        answer = await call.provider.send(call.method, call.kind, user_id, body, version)
+        if isinstance(answer, TargetAnswer) and answer.status == 204:
+            answer = await call.provider.one(call.kind, user_id, _EVERYTHING, fresh=True)
+        try:
+            return call.shown(answer, wrote=True)
+        except Refused as refused:
+            refusal = scim_answers.withheld(refused.answer, split.password)
+        moved = refusal.status == 412 and call.method == "PUT" and call.versions(b"if-match") is None
+        if not moved or not tries_left:
+            break
+        seen = await _look(call, user_id, fresh=True)
     raise Refused(refusal)
 
 
-async def _look(call: Call, user_id: str, split: Split) -> Shown | None:
-    """The user as it is, at the version that the client names.
-
-    None when the target cannot be asked now, which does not stop a password; but without an answer nobody can
-    say that the version is right.
-    """
+async def _look(call: Call, user_id: str, *, fresh: bool) -> Shown:
+    """The user as it is, at the version that the client names. Raises ``Refused``."""
     wanted = call.versions(b"if-match")
-    for fresh in (False, True):  # what was kept may be older than the client's own look
-        answer = await _one(call, user_id, fresh=fresh)
-        if _is_away(answer) and split.password is not None and wanted is None:
-            return None
+    for again in (True,) if fresh else (False, True):  # what was kept may be older than the client's own look
+        answer = await _one(call, user_id, fresh=again)
         if answer is None:
-            raise Refused(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
-        shown = call.shown(answer)
+            raise _Away(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
+        shown = _told(call, answer)
         if wanted is None or shown.version in wanted:
             return shown
     raise Refused(failed(412, "the user is at another version", "invalidVers"))
+
+
+def _told(call: Call, answer: TargetAnswer | Outcome) -> Shown:
+    """The user in ``answer``. Only one that says that there is no such user says anything: ``Refused``."""
+    try:
+        return call.shown(answer)
+    except Refused as refused:
+        error = refused.answer
+    raise (Refused if error.status == 404 else _Away)(error)
 
 
 async def _one(call: Call, user_id: str, *, fresh: bool) -> TargetAnswer | Outcome | None:
@@ -115,11 +211,6 @@ async def _one(call: Call, user_id: str, *, fresh: bool) -> TargetAnswer | Outco
             return await call.provider.one(call.kind, user_id, _EVERYTHING, fresh=fresh)
     except TimeoutError:
         return None
-
-
-def _is_away(answer: TargetAnswer | Outcome | None) -> bool:
-    """Whether it says nothing of the user: delivery goes on trying, for days."""
-    return not isinstance(answer, TargetAnswer) or answer.status in (401, 403, 429) or answer.status >= 500
 
 
 async def _after(call: Call, user_id: str, password: Password, before: Shown, *, applied: bool) -> Shown:

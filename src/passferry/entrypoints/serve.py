@@ -62,8 +62,11 @@ async def serve(
             await asyncio.gather(server.stop(STOP_SECONDS), gateway.accept.close())
 
 
-async def work(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Deliver until SIGTERM, SIGINT or ``stop``, and serve nobody. Raises ``StateError`` before it starts."""
+async def work(settings: Settings, *, watched: bool = False, stop: asyncio.Event | None = None) -> None:
+    """Deliver until SIGTERM, SIGINT or ``stop``, and serve nobody. Raises ``StateError`` before it starts.
+
+    ``watched``: whoever watches the process is answered, on the address of the settings.
+    """
     if settings.database_url is None:
         raise StateError(
             "a worker needs PostgreSQL: `serve` alone delivers from SQLite",
@@ -71,10 +74,15 @@ async def work(settings: Settings, *, stop: asyncio.Event | None = None) -> None
         )
     with _process(settings) as gateway:
         stop = _stopped_by_signals(stop)
+        server = HttpServer(gateway, _access(gateway), _tls(settings), only_watched=True) if watched else None
+        listener = _listen(settings.listen) if watched else None
         async with _working(gateway):
-            log.info("working", settings=gateway.settings.describe())
-            await stop.wait()
+            url = await server.start(listener) if server and listener else None
+            log.info("working", url=url, settings=gateway.settings.describe())
+            await (server.until(stop) if server else stop.wait())
             log.info("stopping")
+            if server:
+                await server.stop(STOP_SECONDS)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ that is minutes off the gateway's would refuse the newest password: then a direc
 
 import email.utils
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,6 +39,8 @@ __all__ = ["Answer", "Flushed", "Gateway", "SourceChange", "Verdict"]
 
 TIME_TO_LIVE = 72 * 3600.0
 """Seconds that a letter waits at most, unless the gateway was never there to be asked about it."""
+AWAY_SECONDS = 10.0
+"""So long after a call that nobody answered, a patient push is spooled without a try."""
 _JSON = {"Content-Type": "application/json"}
 _OCTETS = {"Content-Type": "application/octet-stream", "Prefer": "respond-async"}
 
@@ -86,13 +89,14 @@ class Gateway:
         self.wire = Wire(settings.url, settings.key, settings.ca_file)
         self.spool = Spool(settings.spool, settings.spool_most)
         self.public_key = PublicKeyFile(settings.spool)
+        self._away_until = -math.inf  # by the monotonic clock
 
     def check(self, user: str, password: Password) -> Answer:
         """The policy's verdict: ``ACCEPTED`` or ``REFUSED``; without one, as ``settings.when_away`` says."""
         deadline = self._monotonic() + self.settings.seconds
         body = json.dumps({"userId": user, "password": password.reveal()}).encode()
         try:
-            reply = self.wire.call("POST", self._path("policy/check"), self.settings.seconds, body, _JSON)
+            reply = self._call(self._path("policy/check"), self.settings.seconds, body, _JSON)
             found, why = of_check(reply.status, reply.body), _why(reply)
         except Unreachable as error:
             found, why = None, str(error)
@@ -102,20 +106,28 @@ class Gateway:
         allowed = self.settings.when_away == "allow"
         return Answer(Verdict.ACCEPTED if allowed else Verdict.REFUSED, "" if allowed else UNCHECKED, why)
 
-    def push(self, change: SourceChange) -> Answer:
-        """Hand ``change`` over, or spool it."""
+    def push(self, change: SourceChange, *, patient: bool = False) -> Answer:
+        """Hand ``change`` over, or spool it.
+
+        ``patient`` is who lives on and calls ``flush`` now and then: just after a call that nobody answered,
+        their change is spooled in the disk's time, since others wait behind it.
+        """
         deadline = self._monotonic() + self.settings.seconds
         now = self._after_all_letters()
         at = now if change.changed_at is None else change.changed_at
-        if self.spool.is_empty():
+        later = patient and self._monotonic() < self._away_until
+        if self.spool.is_empty() and not later:
             settled, why = self._push_now(change, at, deadline)
             if settled is not None:
                 return settled
             return self._put(change, at, now, why)[0]
-        answer, letter = self._put(change, at, now, "others wait before it")
+        why = "the gateway did not answer moments ago" if later else "others wait before it"
+        answer, letter = self._put(change, at, now, why)
         if letter is None:  # no letter can be written: what is left is to try at once
             settled, why = self._push_now(change, at, deadline)
             return settled or Answer(Verdict.LOST, LOST, f"{answer.why}; {why}")
+        if later:
+            return answer
         with suppress(SpoolUnusable, OSError):
             flushed = self.flush(deadline - self._monotonic())
             return flushed.answers.get(letter.path.name, Answer(Verdict.SPOOLED, LATER, flushed.why))
@@ -177,7 +189,18 @@ class Gateway:
             body["changedAt"] = rfc3339(at)
         headers = _JSON | {"Prefer": "respond-async", "Idempotency-Key": change.key}
         left = deadline - self._monotonic()
-        return self.wire.call("POST", self._path("sync/password"), left, json.dumps(body).encode(), headers)
+        return self._call(self._path("sync/password"), left, json.dumps(body).encode(), headers)
+
+    def _call(self, path: str, seconds: float, body: bytes, headers: dict[str, str]) -> Reply:
+        """POST, and remember whether anybody answered. Raises ``Unreachable``."""
+        try:
+            reply = self.wire.call("POST", path, seconds, body, headers)
+        except Unreachable:
+            if seconds > self.settings.seconds / 2:  # else there was hardly time to answer
+                self._away_until = self._monotonic() + AWAY_SECONDS
+            raise
+        self._away_until = -math.inf
+        return reply
 
     def _is_about_a_wrong_clock(self, reply: Reply, *, own: bool) -> bool:
         """Whether the time of a change was refused, and was none. ``own``: this machine's clock gave it."""
@@ -228,7 +251,7 @@ class Gateway:
             return True
         try:
             left = min(deadline - self._monotonic(), max(2.0, self.settings.seconds))
-            reply = self.wire.call("POST", "/sync/sealed", left, content, _OCTETS)
+            reply = self._call("/sync/sealed", left, content, _OCTETS)
         except Unreachable as error:
             done.why = str(error)
             return False

@@ -12,12 +12,16 @@ SECONDS = 60.0
 
 @dataclass(slots=True)
 class Pending:
-    """One new password. ``until``: seconds of a clock that never jumps."""
+    """One new password.
+
+    ``until``: seconds of a clock that never jumps; ``away``: why slapd could not be asked about it, if so.
+    """
 
     dn: str
     user: str
     secret: bytearray = field(repr=False)
     until: float = 0.0
+    away: str = ""
 
     def wipe(self) -> None:
         """Overwrite the password."""

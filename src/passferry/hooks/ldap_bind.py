@@ -15,6 +15,7 @@ from passferry.hooks.ber import MOST_BYTES, NotBer, bind_request, read_bind_resp
 
 SECONDS = 5.0
 _SUCCESS, _INVALID_CREDENTIALS = 0, 49
+_NOT_NOW = frozenset({51, 52})  # busy, unavailable
 
 
 class Bound(Enum):
@@ -22,7 +23,8 @@ class Bound(Enum):
 
     YES = "yes"
     NO = "no"  # it is not, or no longer, the user's password
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown"  # it does not let that user log in here, whatever the password
+    AWAY = "away"  # it cannot be asked at the moment
 
 
 def reachable(path: Path) -> bool:
@@ -35,7 +37,7 @@ def reachable(path: Path) -> bool:
 
 
 def bound(path: Path, dn: str, password: bytes, seconds: float = SECONDS) -> tuple[Bound, str]:
-    """Whether ``dn`` can log in with ``password``, and for ``UNKNOWN`` a few words why it is not known.
+    """Whether ``dn`` can log in with ``password``; if it is not known, a few words why.
 
     Args:
         path: slapd's ``ldapi`` socket.
@@ -60,7 +62,9 @@ def bound(path: Path, dn: str, password: bytes, seconds: float = SECONDS) -> tup
         return Bound.YES, ""
     if code == _INVALID_CREDENTIALS:
         return Bound.NO, ""
-    return Bound.UNKNOWN, why if code is None else f"it answered with code {code}"
+    if code is None:
+        return Bound.AWAY, why
+    return Bound.AWAY if code in _NOT_NOW else Bound.UNKNOWN, f"it answered with code {code}"
 
 
 def _connected(path: Path) -> socket.socket:

@@ -28,7 +28,7 @@ BUSY, UNAVAILABLE = 51, 52
 AGAIN_SECONDS = 1.0
 """Between two tries of what did not work."""
 TRIES = 10
-"""How often slapd is asked about a password while it does not answer."""
+"""How often a password is tried of which slapd gives no verdict, or which a defect keeps here."""
 FLUSH_SECONDS = 10.0
 """So often what is spooled is handed over, while nothing else is to be done."""
 
@@ -124,11 +124,26 @@ class Desk:
                 elif self._confirmed.empty():
                     return
                 continue
-            try:
-                self._settle(pending, stopped)
-            finally:
+            self._one(pending, stopped)
+            if pending.away and not stopped.is_set():
+                self._idle()
+                stopped.wait(AGAIN_SECONDS)
+
+    def _one(self, pending: Pending, stopped: Event) -> None:
+        """Settle it; while slapd cannot be asked about it, it goes to the end of the queue."""
+        again = False
+        try:
+            self._settle(pending, stopped)
+            again = bool(pending.away) and not stopped.is_set()
+            if again:
+                self._confirmed.put(pending)
+            elif pending.away:
+                journal.complain("openldap", f"not handed over: {pending.dn!a}: slapd: {pending.away}")
+                self._lost += 1
+        finally:
+            if not again:
                 pending.wipe()
-                self._confirmed.task_done()
+            self._confirmed.task_done()
 
     def left(self) -> int:
         """How many were not handed over: those that wait, the one that is at it, those that were given up."""
@@ -167,6 +182,7 @@ class Desk:
             if stopped.wait(AGAIN_SECONDS):
                 break
         journal.complain("openldap", f"not handed over: the password of {pending.user!a}")
+        pending.away = ""
         self._lost += 1
 
     def _hand_over(self, pending: Pending, key: str, stopped: Event) -> None:
@@ -174,7 +190,7 @@ class Desk:
             return
         change = SourceChange(pending.user, Password(pending.secret.decode()), None, key)
         while True:
-            answer = self._gateway.push(change)
+            answer = self._gateway.push(change, patient=True)
             journal.note("openldap", pending.user, answer)
             if answer.verdict is not Verdict.LOST:
                 return
@@ -187,6 +203,14 @@ class Desk:
         why = ""
         for _ in range(TRIES):
             found, why = bound(self._ldapi, pending.dn, bytes(pending.secret))
+            if found is Bound.AWAY:
+                if not pending.away:
+                    journal.complain(
+                        "openldap", f"slapd was asked about {pending.dn!a}: {why}; it is asked again"
+                    )
+                pending.away = why
+                return False
+            pending.away = ""
             if found is Bound.NO:
                 journal.complain("openldap", f"not handed over: slapd does not take it for {pending.dn!a}")
             if found is not Bound.UNKNOWN:

@@ -65,8 +65,11 @@ def _settle(gateway: Gateway, attribute: str) -> str:
             guid = guid_of(entry)
             decision = decide(entry, file.of(guid), attribute)
             if isinstance(decision, LeaveAlone):
+                if decision.remedy:
+                    account = entry.text("sAMAccountName")
+                    journal.complain("samba", f"{account!a}: {decision.why}: {decision.remedy}")
                 return f"left alone: {decision.why}"
-            answer = _hand_over(gateway, decision)
+            answer = _hand_over(gateway, decision, file.life)
             file.remember(guid, decision.seen)
             return f"{answer.verdict.value}: {answer.message}"
     except (NotLdif, NotSetUp, SeenUnusable, SpoolUnusable) as error:
@@ -74,8 +77,8 @@ def _settle(gateway: Gateway, attribute: str) -> str:
     raise _NotDone(problem)
 
 
-def _hand_over(gateway: Gateway, change: HandOver) -> Answer:
-    answer = gateway.push(SourceChange(change.user, change.password, change.changed_at, change.key))
+def _hand_over(gateway: Gateway, change: HandOver, life: str) -> Answer:
+    answer = gateway.push(SourceChange(change.user, change.password, change.changed_at, change.key(life)))
     journal.note("samba", change.user, answer)
     if answer.verdict is Verdict.LOST:
         raise _NotDone(f"{answer.message} ({answer.why})")

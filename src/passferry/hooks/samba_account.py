@@ -3,8 +3,11 @@
 Samba calls for any change of an account, again after every failure, and at first for every account there is.
 """
 
+import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from passferry.domain.password import Password
@@ -12,12 +15,15 @@ from passferry.hooks.filetime import to_epoch
 from passferry.hooks.ldif import Entry
 
 CLEAR_TEXT = "virtualClearTextUTF8"
+ENCRYPTED = "virtualSambaGPG"
+"""The same password as Samba keeps it. There without clear text: it could not be decrypted."""
 NEEDED = (
     "objectGUID",
     "sAMAccountName",
     "userAccountControl",
     "pwdLastSet",
     "msDS-KeyVersionNumber",
+    "whenChanged",
     CLEAR_TEXT,
 )
 """Attributes that ``--attributes`` has to name, besides the one with the user's name."""
@@ -25,6 +31,7 @@ NEEDED = (
 _DISABLED = 0x2
 _TRUSTS = 0x800 | 0x1000 | 0x2000  # of domains, of workstations, of servers ([MS-ADTS] 2.2.16)
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_WHEN = re.compile(r"([0-9]{14})(?:\.[0-9]+)?Z")
 _KRBTGT = re.compile(r"krbtgt(_\d+)?", re.IGNORECASE)
 
 
@@ -58,18 +65,28 @@ class HandOver:
     changed_at: float | None
     seen: Seen
 
-    @property
-    def key(self) -> str:
-        """The Idempotency-Key: the same when Samba sends the same password again."""
-        return f"samba-{self.guid}-{self.seen.version}-{self.seen.last_set}"
+    def key(self, life: str) -> str:
+        """The Idempotency-Key: the same when Samba sends the same password of the same user again.
+
+        Under a key that was used with another body the gateway takes nothing. So it changes with the user's
+        name, and with ``life``, which ends where an operator deletes what was seen.
+        """
+        name = hashlib.sha256(self.user.encode()).hexdigest()[:16]
+        return f"samba-{self.guid}-{self.seen.version}-{self.seen.last_set}-{name}-{life}"
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveAlone:
-    """Nothing is to be done, and why."""
+    """Nothing is to be done, and why. ``remedy``: what an operator has to do, where there should be more."""
 
     why: str
+    remedy: str = ""
 
+
+_THE_SAME = "the password is the same as before"
+_GPG = "set GNUPGHOME for syncpasswords to where the private key is"
+_ON_ALL = "and `password hash gpg key ids` on every domain controller"
+_ANEW = "then initialize syncpasswords anew (docs/sources/samba-ad.md), which sends it again"
 
 Decision: TypeAlias = HandOver | LeaveAlone
 
@@ -91,26 +108,57 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
         user_attribute: the attribute with the user's name.
 
     Raises:
-        NotSetUp: an attribute is missing without which no change can be told from others.
+        NotSetUp: an attribute is missing without which no change can be told from others, or dated; or a
+            new password is there, and cannot be read.
     """
     guid = guid_of(entry)
     if (reason := _not_a_user(entry)) is not None:
         return LeaveAlone(reason)
-    value = entry.first(CLEAR_TEXT)
-    if not value:
-        return LeaveAlone("there is no clear text")
     now = Seen(_number(entry, "pwdLastSet"), _number(entry, "msDS-KeyVersionNumber"))
+    if not entry.first(CLEAR_TEXT):
+        return _without_clear_text(entry, seen, now)
     if now == Seen():
         raise NotSetUp(_attributes("pwdLastSet,msDS-KeyVersionNumber"))
     if seen is not None and not seen.behind(now):
-        return LeaveAlone("the password is the same as before")
+        return LeaveAlone(_THE_SAME)
     password, user = entry.text(CLEAR_TEXT), entry.text(user_attribute)
     if password is None:
         return LeaveAlone("the clear text is not UTF-8")
     if not user or not user.isprintable():
         return LeaveAlone(f"there is no {user_attribute}")
     further = now if seen is None else seen.and_then(now)
-    return HandOver(guid, user, Password(password), to_epoch(now.last_set), further)
+    return HandOver(guid, user, Password(password), _changed_at(entry, now), further)
+
+
+def _without_clear_text(entry: Entry, seen: Seen | None, now: Seen) -> LeaveAlone:
+    """Most accounts of a domain never had any. Of one that had, a new password would be lost in silence."""
+    if seen is not None and not seen.behind(now):
+        return LeaveAlone(_THE_SAME)
+    if entry.first(ENCRYPTED):
+        if seen is not None:
+            raise NotSetUp(
+                f"the new password of {entry.text('sAMAccountName')!a} cannot be decrypted: {_GPG}"
+            )
+        return LeaveAlone("the password cannot be decrypted", f"{_GPG}; {_ANEW}")
+    if seen is not None:
+        return LeaveAlone("there is no clear text of the new password", f"{_GPG}, {_ON_ALL}; {_ANEW}")
+    return LeaveAlone("there is no clear text")
+
+
+def _changed_at(entry: Entry, now: Seen) -> float | None:
+    """When the password was set, as far as it is known: never later than the account was changed at all.
+
+    The time of the call would let a password that must be changed, however old, win over what its user has
+    chosen meanwhile.
+    """
+    if now.last_set:
+        return to_epoch(now.last_set)
+    found = _WHEN.fullmatch(entry.text("whenChanged") or "")
+    if found is not None:
+        with suppress(ValueError):
+            at = datetime.strptime(found[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            return at.timestamp() + 1  # it is in whole seconds, which have begun
+    raise NotSetUp(_attributes("whenChanged"))
 
 
 def _not_a_user(entry: Entry) -> str | None:

@@ -1,5 +1,6 @@
 """Which passwords of Samba's accounts were handed over: a number or two an account, and nothing secret."""
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from passferry.hooks.samba_account import Seen
 FILE = "samba-seen"
 WAIT_SECONDS = 5.0
 _TABLE = "CREATE TABLE IF NOT EXISTS seen (guid TEXT PRIMARY KEY, last_set INT, version INT) WITHOUT ROWID"
+_LIFE = "CREATE TABLE IF NOT EXISTS life (only INT PRIMARY KEY CHECK (only = 1), name TEXT)"
 
 
 class SeenUnusable(Exception):
@@ -22,6 +24,11 @@ class SeenFile:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Use ``open_seen``."""
         self._connection = connection
+
+    @property
+    def life(self) -> str:
+        """Drawn when the file was made: whoever deletes it wants every account sent as if never before."""
+        return str(self._connection.execute("SELECT name FROM life").fetchone()[0])
 
     def of(self, guid: str) -> Seen | None:
         """What is known of an account."""
@@ -45,11 +52,20 @@ def open_seen(folder: Path) -> Iterator[SeenFile]:
     problem = ""
     try:
         with closing(sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)) as connection:
+            _make(connection)
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_TABLE)
             yield SeenFile(connection)
             connection.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:
         problem = str(error)
     if problem:
         raise SeenUnusable(f"{path} cannot be used: {problem}")
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """What a new file has, kept whatever becomes of the first account: it is sent again in the same life."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_TABLE)
+    connection.execute(_LIFE)
+    connection.execute("INSERT OR IGNORE INTO life VALUES (1, ?)", (secrets.token_hex(8),))
+    connection.execute("COMMIT")

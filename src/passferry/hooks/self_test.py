@@ -6,9 +6,12 @@ anybody is used; what is asked for the policy's verdict is drawn for the occasio
 
 import email.utils
 import json
+import os
+import pwd
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -63,6 +66,7 @@ def run(
     values: Mapping[str, str],
     env: Mapping[str, str],
     own: Callable[[HookSettings], Iterable[Check]],
+    user: pwd.struct_passwd | None = None,
 ) -> int:
     """Print every check; 0 when none failed.
 
@@ -70,17 +74,19 @@ def run(
         values: of the options; ``config`` names the settings' file.
         env: as the hook itself reads it.
         own: the source's checks.
+        user: who runs the hook, if not whoever runs this. Root then looks at settings and spool as they do.
     """
     config = values.get("config")
     failed = False
     try:
-        settings = load(Path(config) if config is not None else None, env)
+        with acting_as(user):
+            settings = load(Path(config) if config is not None else None, env)
     except SettingsError as error:
         checks: Iterable[Check] = [
             fail(each, "docs/sources/hand-over.md has every key") for each in error.problems
         ]
     else:
-        checks = _all(settings, own)
+        checks = _all(settings, own, user)
     for check in checks:
         failed = failed or check.grade is Grade.FAIL
         print(f"{check.grade.value:4}  {check.what}", flush=True)
@@ -89,12 +95,33 @@ def run(
     return FAILED if failed else DONE
 
 
-def _all(settings: HookSettings, own: Callable[[HookSettings], Iterable[Check]]) -> Iterator[Check]:
+def _all(
+    settings: HookSettings, own: Callable[[HookSettings], Iterable[Check]], user: pwd.struct_passwd | None
+) -> Iterator[Check]:
     gateway = Gateway(settings)
     yield ok(f"the gateway is {settings.url}; when it gives no verdict, a veto will {settings.when_away}")
-    yield from of_spool(gateway, time.time())
-    yield from of_gateway(gateway, time.time)
+    with acting_as(user):
+        yield from of_spool(gateway, time.time())
+        yield from of_gateway(gateway, time.time)
     yield from own(settings)
+
+
+@contextmanager
+def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
+    """Be ``user`` to the kernel until the block ends, where we are root: what is made then is theirs."""
+    if user is None or os.geteuid() != 0 or user.pw_uid == 0:
+        yield
+        return
+    groups, group = os.getgroups(), os.getegid()
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 # --- the gateway -----------------------------------------------------------------------------
@@ -221,7 +248,12 @@ def of_spool(gateway: Gateway, now: float) -> Iterator[Check]:
     except OSError as error:
         reason = f"the spool {spool.folder} cannot be written: {error.strerror}"
     if reason:
-        yield fail(reason, "it is a folder of its own (mode 0700) of the user who runs the hook")
+        who = _name(os.geteuid())
+        yield fail(
+            reason,
+            f"it is a folder of its own of the user who runs the hook, who is {who} to this test:"
+            f" install -d -m 0700 -o {who} {spool.folder}",
+        )
         return
     yield ok(f"the spool {spool.folder} can be written")
     if waiting:
@@ -235,3 +267,10 @@ def of_spool(gateway: Gateway, now: float) -> Iterator[Check]:
             f"{len(aside)} letters were set aside: nobody will get these passwords",
             f"they were broken, or waited too long; look at the log, then delete {spool.folder}/aside/*",
         )
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

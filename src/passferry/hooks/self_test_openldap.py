@@ -1,16 +1,18 @@
 """The self-test of OpenLDAP: what slapd's configuration says of the ``sock`` overlay. Judging is pure."""
 
 import os
+import pwd
 import re
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from passferry.hooks import self_test
 from passferry.hooks.ldap_bind import reachable
 from passferry.hooks.ldif import Entry, NotLdif, read_entry
+from passferry.hooks.openldap_socket import peer_of
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
@@ -148,14 +150,30 @@ def run(values: Mapping[str, str]) -> int:
                 "run it as root; --slapd-config names slapd.conf, or the folder slapd.d",
             )
 
-    return self_test.run(values, os.environ, own)
+    return self_test.run(values, os.environ, own, _who_runs_the_hook(values))
+
+
+def _who_runs_the_hook(values: Mapping[str, str]) -> pwd.struct_passwd | None:
+    """Whoever listens at its socket; while nobody does, slapd's user, as whom it is meant to run."""
+    with suppress(OSError, KeyError), _connected(Path(values["socket"])) as line:
+        return pwd.getpwuid(peer_of(line).uid)
+    with suppress(KeyError):
+        return pwd.getpwnam(values["slapd-user"])
+    return None
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(5)
+        line.connect(str(path))
+        yield line
 
 
 def _listens(path: Path) -> Check:
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(5)
-            line.connect(str(path))
+        with _connected(path):
+            pass
     except OSError as error:
         return fail(
             f"nobody listens at {path}: {error.strerror}: slapd answers every change with code 80",

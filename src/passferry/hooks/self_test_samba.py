@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passferry.hooks import self_test
-from passferry.hooks.samba_account import NEEDED
+from passferry.hooks.samba_account import ENCRYPTED, NEEDED
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
@@ -54,6 +54,7 @@ def _syncpasswords(dc: Dc, user_attribute: str) -> list[Check]:
     initialize = "samba-tool user syncpasswords --cache-ldb-initialize … (docs/sources/samba-ad.md)"
     if not dc.cache:
         return [fail("syncpasswords was never initialized here", initialize)]
+    initialize = f"stop it, delete {CACHE} in Samba's private folder, then {initialize}"
     found = []
     lower = dc.cache.lower()
     missing = [name for name in (*NEEDED, user_attribute) if name.lower().encode() not in lower]
@@ -63,6 +64,8 @@ def _syncpasswords(dc: Dc, user_attribute: str) -> list[Check]:
         found.append(fail("syncpasswords was initialized without --script", initialize))
     if dc.gpg_keys and b"decryptsambagpg" not in lower:
         found.append(fail("syncpasswords was initialized without --decrypt-samba-gpg", initialize))
+    if dc.gpg_keys and ENCRYPTED.lower().encode() not in lower:
+        found.append(warn(f"without {ENCRYPTED} a wrong GNUPGHOME loses passwords", initialize))
     return found or [ok("syncpasswords was initialized with every attribute that is needed")]
 
 
