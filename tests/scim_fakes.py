@@ -38,6 +38,13 @@ class FakeProvider:
     sent: list[tuple[str, str | None, str | None, str | None]] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     forgotten: int = 0
+    gave_way: int = 0
+    page: int = 25
+
+    @property
+    def giving_way(self) -> "FakeProvider":
+        self.gave_way += 1
+        return self
 
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False

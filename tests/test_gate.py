@@ -8,7 +8,7 @@ import pytest
 from campaign.virtual_time import EPOCH, VirtualClock, run
 from passferry.domain.pacing import BURST, Pacer
 from passferry.gate import GateClosed, PacedGate
-from passferry.ports import BULK_LIST, BULK_READ, BULK_WRITE, LISTED_WRITE, READ, WRITE
+from passferry.ports import BULK_LIST, BULK_READ, BULK_WRITE, LISTED_WRITE, READ, RELAYED, WRITE
 
 
 def gate(limit: int = 300) -> PacedGate:
@@ -234,5 +234,30 @@ def test_bulk_alone_uses_all_of_the_quota() -> None:
         await it.slot(READ)
         assert loop.time() - at <= 61.5 / 300 + 0.001
         await asyncio.gather(*tasks)
+
+    run(body())
+
+
+def test_what_others_ask_through_us_does_not_starve_deliveries_nor_the_other_way_round() -> None:
+    """Twenty turns a second, eighty wanted by others: nine tenths are left to what waits of deliveries."""
+
+    async def body() -> None:
+        it, given = gate(1200), dict.fromkeys((RELAYED, READ, LISTED_WRITE), 0)
+
+        async def ask(priority: int) -> None:
+            await it.slot(priority)
+            given[priority] += 1
+
+        tasks = []
+        for _ in range(60):
+            tasks += [asyncio.create_task(ask(RELAYED)) for _ in range(4)]
+            tasks += [asyncio.create_task(ask(priority)) for priority in (READ, LISTED_WRITE)]
+            await asyncio.sleep(0.05)
+        total = sum(given.values())
+        assert total > 60
+        assert given[READ] + given[LISTED_WRITE] >= 0.8 * total
+        assert given[RELAYED] >= 0.09 * total
+        it.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     run(body())

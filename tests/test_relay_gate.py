@@ -7,8 +7,8 @@ import pytest
 from campaign.virtual_time import VirtualClock, run
 from passferry.domain.pacing import BURST, Pacer
 from passferry.gate import PacedGate
-from passferry.ports import READ
-from passferry.relay_gate import PATIENCE, Busy, RelayGate
+from passferry.ports import BULK_RELAYED, READ, RELAYED
+from passferry.relay_gate import MOST_WAITING, PATIENCE, Busy, RelayGate
 
 
 class Scene:
@@ -113,5 +113,33 @@ def test_a_429_makes_delivery_wait_too(headers: dict[str, str], wait: float) -> 
         with pytest.raises(Busy) as caught:
             await scene.gate.slot(READ)
         assert caught.value.seconds == pytest.approx(wait)
+
+    run(body())
+
+
+def test_a_queue_that_is_full_refuses_at_once_with_the_time_that_it_takes() -> None:
+    """Of requests for one user; others have a queue of their own, and who leaves makes room."""
+
+    async def body() -> None:
+        scene, loop = Scene(60, 1), asyncio.get_running_loop()
+        assert scene.owner is not None
+        before = [asyncio.create_task(scene.owner.slot(READ)) for _ in range(BURST + 1)]
+        await asyncio.sleep(0)
+        waiting = [asyncio.create_task(scene.gate.slot(RELAYED)) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy) as caught:
+            await scene.gate.slot(RELAYED)
+        assert loop.time() == 0.0
+        assert caught.value.seconds == pytest.approx(MOST_WAITING * 61.5 / 60, abs=0.1)
+        listing = asyncio.create_task(scene.gate.slot(BULK_RELAYED))
+        await asyncio.sleep(0)
+        assert not listing.done()
+        waiting[-1].cancel()
+        await asyncio.sleep(0)
+        waiting[-1] = asyncio.create_task(scene.gate.slot(RELAYED))
+        await asyncio.gather(*before)
+        ended = await asyncio.gather(*waiting, listing, return_exceptions=True)
+        assert {type(one) for one in ended} == {type(None), Busy}
+        assert loop.time() == pytest.approx(PATIENCE)
 
     run(body())

@@ -7,12 +7,11 @@ import re
 from collections import deque
 from collections.abc import Mapping
 
+from passferry.domain import turns
 from passferry.domain.answers import http_date
 from passferry.domain.pacing import Pacer
-from passferry.ports import BULK_WRITE, Clock
+from passferry.ports import BULK_RELAYED, BULK_WRITE, RELAYED, Clock
 
-BULK_SHARE = 0.1
-"""What bulk keeps of the quota, however many people wait."""
 CLOCK_TRUST = 300.0
 """Seconds by which an answer's ``Date`` may differ from our clock for it to count as right."""
 
@@ -33,9 +32,8 @@ class PacedGate:
     def __init__(self, pacer: Pacer, clock: Clock, request_limit: float) -> None:
         """``request_limit``: seconds after which a request without an answer is no longer in flight."""
         self.pacer, self._clock, self._limit = pacer, clock, request_limit
-        self._people: list[_Waiter] = []  # heaps
-        self._bulk: list[_Waiter] = []
-        self._passed_over = 0  # grants to people since bulk, which waits, had one
+        self._waiting: dict[int, list[_Waiter]] = {each: [] for each in turns.CLASSES}  # heaps
+        self._passed_over = dict.fromkeys(self._waiting, 0)
         self._order = itertools.count()
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -50,8 +48,7 @@ class PacedGate:
         if self._closed:
             raise GateClosed
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heap = self._bulk if priority >= BULK_WRITE else self._people
-        heapq.heappush(heap, (priority, next(self._order), future))
+        heapq.heappush(self._waiting[_class(priority)], (priority, next(self._order), future))
         self._changed.set()
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._grant())
@@ -102,7 +99,7 @@ class PacedGate:
     def close(self) -> None:
         """Send nothing new; whoever waits for a slot gets ``GateClosed``."""
         self._closed = True
-        for heap in (self._people, self._bulk):
+        for heap in self._waiting.values():
             for _, _, future in heap:
                 if not future.done():
                     future.set_exception(GateClosed())
@@ -110,12 +107,13 @@ class PacedGate:
         self._changed.set()
 
     async def _grant(self) -> None:
-        while (heap := self._next()) is not None:
+        while (which := self._next()) is not None:
             now = self._clock.monotonic()
             at = self.pacer.ready_at(now)
             if at <= now:
-                self._passed_over = self._passed_over + 1 if heap is self._people and self._bulk else 0
-                future = heapq.heappop(heap)[2]
+                future = heapq.heappop(self._waiting[which])[2]
+                for each, heap in self._waiting.items():
+                    self._passed_over[each] = self._passed_over[each] + 1 if heap and each != which else 0
                 self.pacer.sent(now)
                 self._note_sent(now)
                 future.set_result(None)
@@ -127,20 +125,26 @@ class PacedGate:
             except TimeoutError:
                 pass  # it is time
 
-    def _next(self) -> "list[_Waiter] | None":
-        """Whose turn it is: people's, but for bulk's share; None when nobody waits."""
-        for heap in (self._people, self._bulk):
+    def _next(self) -> int | None:
+        """The class whose turn it is; None when nobody waits."""
+        for heap in self._waiting.values():
             while heap and heap[0][2].done():
                 heapq.heappop(heap)  # it was given up
-        if self._bulk and (not self._people or (self._passed_over + 1) * BULK_SHARE >= 1.0):
-            return self._bulk
-        return self._people or None
+        return turns.turn([each for each, heap in self._waiting.items() if heap], self._passed_over)
 
     def _note_sent(self, now: float) -> None:
         self.requests += 1
         while self._in_flight and self._in_flight[0] < now - self._limit:
             self._in_flight.popleft()
         self._in_flight.append(now)
+
+
+def _class(priority: int) -> int:
+    if priority < RELAYED:
+        return turns.PEOPLE
+    if priority < BULK_WRITE:
+        return turns.RELAYED
+    return turns.BULK if priority < BULK_RELAYED else turns.RELAYED_BULK
 
 
 def _number(text: str | None) -> float | None:

@@ -35,7 +35,8 @@ from passferry.domain.paging import (
     pays,
 )
 from passferry.domain.scim import User
-from passferry.gate import BULK_SHARE, GateClosed
+from passferry.domain.turns import BULK_SHARE
+from passferry.gate import GateClosed
 from passferry.ports import BULK_READ, READ, Clock, Page, Target
 from passferry.store_ports import DeliveryStore
 

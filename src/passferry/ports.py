@@ -129,9 +129,12 @@ class Hasher(Protocol):
 
 
 WRITE, READ, LISTED_WRITE = 0, 1, 2
+RELAYED = 5
 BULK_WRITE, BULK_READ, BULK_LISTED_WRITE, BULK_LIST = 10, 11, 12, 13
+BULK_RELAYED = 20
 """Priorities at the gate: people before bulk, and a write follows its read at once. Writes to users of a page
-let the next page go first, so that its answer is here when they are done."""
+let the next page go first, so that its answer is here when they are done. What others ask through us gives
+way to deliveries, as ``domain/turns.py`` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,14 @@ class Provider(Protocol):
     what was read is kept for some seconds. An ``Outcome`` says why there is no answer; an answer may be an
     error of the target's.
     """
+
+    @property
+    def giving_way(self) -> "Provider":
+        """The same for a source whose changes are bulk: its requests are, too."""
+
+    @property
+    def page(self) -> int:
+        """The most resources that an answer to ``search`` has."""
 
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False

@@ -1,6 +1,7 @@
 """The gate before requests that others make through us: delivery's own, else, beside an owner, a slow one."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from passferry.domain.answers import DEFAULT_WAIT, retry_after
@@ -9,6 +10,9 @@ from passferry.ports import Clock
 
 PATIENCE = 10.0
 """Seconds for which a caller is kept waiting for its turn."""
+MOST_WAITING = 32
+"""Requests of an org that wait for their turn, of those for one user and of others each: about as many as
+have one within that time where no delivery waits."""
 ELSEWHERE = 0.1
 """The share of an org's rate that is used beside another process, which owns the org and its limit."""
 
@@ -32,12 +36,14 @@ class RelayGate:
 
     def __init__(self, owner: Callable[[], PacedGate | None], own: PacedGate, clock: Clock) -> None:
         self._owner, self._own, self._clock = owner, own, clock
+        self._waiting: Counter[int] = Counter()
 
     async def slot(self, priority: int) -> None:
         """See the port. Raises ``Busy``."""
         gate = self._gate()
-        if self._wait(gate) > PATIENCE:
-            raise Busy(self._wait(gate))
+        if self._wait(gate) > PATIENCE or self._waiting[priority] >= MOST_WAITING:
+            raise Busy(self._again(gate, priority))
+        self._waiting[priority] += 1
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._turn(gate, priority)
@@ -45,7 +51,9 @@ class RelayGate:
             gate = self._gate()
         else:
             return
-        raise Busy(self._wait(gate))
+        finally:
+            self._waiting[priority] -= 1
+        raise Busy(self._again(gate, priority))
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """See the port."""
@@ -70,3 +78,8 @@ class RelayGate:
     def _wait(self, gate: PacedGate) -> float:
         now = self._clock.monotonic()
         return gate.pacer.ready_at(now) - now
+
+    def _again(self, gate: PacedGate, priority: int) -> float:
+        """Seconds after which it is worth another try: those who wait should have had their turns by then."""
+        queue = self._waiting[priority] * gate.pacer.spacing(self._clock.monotonic())
+        return max(self._wait(gate), queue)

@@ -16,7 +16,7 @@ from passferry.adapters.relay import FRESH, Dialect, Relay
 from passferry.domain.answers import Answer
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.scim_query import Equals, Query
-from passferry.ports import BULK_LIST, READ, Found
+from passferry.ports import BULK_RELAYED, RELAYED, Found
 from passferry.relay_gate import Busy
 
 T = TypeVar("T")
@@ -65,8 +65,8 @@ class Scene:
         self.slots: list[int] = []
         self.busy: float | None = None
         client = http_client(httpx2.MockTransport(self._answer))
-        bearer = Bearer(client, Tokens(), self, 10.0, "application/json", self.clock)
-        self.relay = Relay(bearer, dialect, self.clock)
+        self.bearer = Bearer(client, Tokens(), self, 10.0, "application/json", self.clock)
+        self.relay = Relay(self.bearer, dialect, self.clock)
 
     async def slot(self, priority: int) -> None:
         if self.busy is not None:
@@ -124,8 +124,9 @@ def test_genesys_is_asked_in_its_own_way() -> None:
         "GET https://api.example/api/v2/scim/groups?startIndex=1&count=25",
         'GET https://api.example/api/v2/scim/v2/groups?filter=displayName eq "x"&startIndex=1&count=25',
     ]
+    assert scene.relay.page == scene.relay.giving_way.page == 25
     assert b"users/u%2F1?" in scene.requests[0].url.raw_path
-    assert scene.slots == [READ, BULK_LIST, BULK_LIST, BULK_LIST]
+    assert scene.slots == [RELAYED, BULK_RELAYED, BULK_RELAYED, BULK_RELAYED]
 
 
 def test_other_providers_are_asked_as_the_rfc_has_it() -> None:
@@ -141,6 +142,7 @@ def test_other_providers_are_asked_as_the_rfc_has_it() -> None:
         "GET https://scim.example/v2/Users/u 1?attributes=title,emails",
         "GET https://scim.example/v2/Schemas?startIndex=1&count=100",
     ]
+    assert scene.relay.page == 100
 
 
 @pytest.mark.parametrize("dots", [".", ".."])
@@ -157,6 +159,8 @@ def test_a_filter_value_is_tried_in_both_forms_until_one_has_found_somebody(quot
 
     def reply(request: httpx2.Request) -> Any:
         condition = request.url.params["filter"]
+        if condition == "active eq false":
+            return page()
         if ('"' in condition) is not quoted:
             return httpx2.Response(400, json={"scimType": "invalidFilter"})
         return page(JANE) if "jane" in condition else page()
@@ -169,7 +173,7 @@ def test_a_filter_value_is_tried_in_both_forms_until_one_has_found_somebody(quot
 
     scene = Scene(reply)
     scene.run(work)
-    assert len(scene.requests) == (2 if quoted else 3)
+    assert len([url for url in scene.urls if "userName eq" in url]) == (2 if quoted else 3)
 
 
 def test_a_filter_that_is_understood_in_no_form_is_the_targets_error() -> None:
@@ -188,21 +192,45 @@ def test_a_filter_that_is_not_honoured_links_nobody() -> None:
     assert ([json.loads(item)["id"] for item in found.items], found.total) == (["u-1"], 1)
 
 
+def test_a_filter_that_is_not_honoured_counts_nobody_else() -> None:
+    """Of five thousand users none has the name: the total of a page that shows nobody is none."""
+    others = [{"id": f"u-{number}", "userName": f"u{number}@example.com"} for number in range(25)]
+    for users, total in ((others, 0), ([*others[1:], JANE], 1)):
+        scene = Scene(lambda request, users=users: page(*users, total=5000), PLAIN)  # type: ignore[misc]
+        found = scene.run(lambda it: it.search("Users", named("jane@example.com")))
+        assert isinstance(found, Found)
+        assert (found.total, len(found.items)) == (total, total)
+
+
 @pytest.mark.parametrize(
     ("attribute", "slot"),
     [
-        ("id", READ),
-        ("userName", READ),
-        ("externalId", READ),
-        ("active", BULK_LIST),
-        ("displayName", BULK_LIST),
+        ("id", RELAYED),
+        ("userName", RELAYED),
+        ("externalId", RELAYED),
+        ("active", BULK_RELAYED),
+        ("displayName", BULK_RELAYED),
     ],
 )
 def test_only_who_asks_for_one_goes_with_people(attribute: str, slot: int) -> None:
     """Every other filter may find everybody."""
     scene = Scene(lambda request: page(JANE))
     scene.run(lambda it: it.search("Users", Query(Equals(attribute, "x"), attributes=("title",))))
-    assert set(scene.slots) == {slot}
+    assert scene.slots[0] == slot
+
+
+def test_what_is_passed_on_gives_way_to_deliveries_and_that_of_a_bulk_source_to_everybody() -> None:
+    """Reads and writes alike; what one has read, the other has as well."""
+
+    async def work(it: Relay) -> None:
+        for each in (it, it.giving_way, it.giving_way.giving_way):
+            await each.send("PATCH", "Users", "u-1", "{}")
+            await each.one("Users", "u-1", Query())
+        await it.one("Users", "u-1", Query())
+
+    scene = Scene(lambda request: JANE)
+    scene.run(work)
+    assert scene.slots == [RELAYED] * 2 + [BULK_RELAYED] * 4
 
 
 def test_a_filter_of_another_attribute_that_is_not_honoured_shows_nobody_else() -> None:
@@ -255,6 +283,38 @@ def test_an_answer_is_used_again_for_some_seconds_and_no_longer() -> None:
 
     scene = Scene(lambda request: JANE)
     assert scene.run(work) == [1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("write", ["send", "forget"])
+def test_an_answer_that_was_under_way_when_something_was_written_is_not_kept(write: str) -> None:
+    """A client that reads its own change back, and writes what it read, would undo the change."""
+
+    async def work(it: Relay) -> Answer | Outcome:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+        answer = scene.bearer.ask
+
+        async def slow(url: str, priority: int) -> Answer | Outcome:
+            found = await answer(url, priority)
+            asked.set()
+            await go_on.wait()
+            return found
+
+        scene.bearer.ask = slow  # type: ignore[method-assign,assignment]
+        early = asyncio.create_task(it.one("Users", "u-1", Query()))
+        await asked.wait()
+        scene.reply = lambda request: JANE | {"title": "new"}
+        if write == "send":
+            await it.send("PATCH", "Users", "u-1", "{}")
+        else:
+            it.forget()
+        go_on.set()
+        await early
+        return await it.one("Users", "u-1", Query())
+
+    scene = Scene(lambda request: JANE)
+    found = scene.run(work)
+    assert isinstance(found, Answer)
+    assert "new" in found.text()
 
 
 def test_errors_are_not_kept() -> None:

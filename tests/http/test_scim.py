@@ -24,6 +24,14 @@ AWAY = Outcome(Kind.UNAVAILABLE, "target.unreachable")
 REPLACE = {"op": "replace", "path": "password", "value": GOOD}
 
 
+def test_a_source_whose_changes_are_bulk_gives_way_with_all_that_it_asks() -> None:
+    """And no other does."""
+    for bulk in (False, True):
+        world = ScimWorld(rules={"emea-hr": SourceRules(bulk=bulk)})
+        assert world.scim("GET", f"/Users/{USER}", org="emea", key=world.emea).status_code == 200
+        assert (world.provider.gave_way > 0) is bulk
+
+
 # --- a password ------------------------------------------------------------------------------
 
 
@@ -566,10 +574,21 @@ def test_discovery_is_answered_here(path: str) -> None:
     world = ScimWorld()
     answer = world.scim("GET", path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/scim+json")
-    assert world.asked_for == []
+    assert (world.provider.looks, world.provider.queries) == ([], [])
     refused = world.scim("POST", path, {})
     assert is_error(refused, 405)
     assert refused.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize("page", [25, 100])
+def test_a_page_is_as_large_as_is_announced_and_says_how_many_it_has(page: int) -> None:
+    """A client that goes on by either figure skips nobody; one who cannot be understood is not counted."""
+    world = ScimWorld()
+    world.provider.page = page
+    assert world.scim("GET", "/ServiceProviderConfig").json()["filter"]["maxResults"] == page
+    world.provider.users |= {"2": JANE | {"id": "2"}, "3": JANE | {"id": ["3"]}}
+    listed = world.scim("GET", "/Users?startIndex=1&count=500").json()
+    assert (listed["totalResults"], listed["itemsPerPage"], len(listed["Resources"])) == (3, 2, 2)
 
 
 def test_each_document_of_a_list_is_where_it_says() -> None:

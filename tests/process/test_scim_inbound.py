@@ -130,6 +130,18 @@ def test_oktas_published_test_passes_in_the_mode_proxy(tmp_path: Path) -> None:
         assert it.target.passwords(made.json["id"]) == []
 
 
+def test_okta_assigns_somebody_anew_whom_it_had_unassigned(tmp_path: Path) -> None:
+    """It makes the user inactive, searches, and makes it active again, where searches hide inactive users."""
+    with scene(tmp_path, "proxy") as it:
+        user, name = it.target.active_users()[3]
+        assert it.ask("GET", by_name("nobody@okta.local")).json["totalResults"] == 0
+        for active in (False, True):
+            (found,) = it.ask("GET", by_name(name)).json["Resources"]
+            assert (found["id"], found["active"]) == (user, not active)
+            changed = it.patch(user, {"op": "replace", "value": {"active": active}})
+            assert (changed.status, changed.json["active"]) == (200, active)
+
+
 def test_okta_links_an_existing_user_and_pushes_every_new_password(tmp_path: Path) -> None:
     """In the mode passwords: the probe, the search, PUT of the profile, then of passwords; then PATCH."""
     with scene(tmp_path) as it:

@@ -73,7 +73,7 @@ class Bearer:
         return await self._ask("GET", url, priority)
 
     async def send(
-        self, method: str, url: str, body: str | None, if_match: str | None = None, priority: int = READ
+        self, method: str, url: str, body: str | None, if_match: str | None, priority: int
     ) -> Answer | Outcome:
         """The answer to a request that holds no password, whatever its status but 401.
 

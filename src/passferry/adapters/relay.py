@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from passferry.adapters.bearer import Bearer
+from passferry.adapters.inactive import Inactive
 from passferry.domain.answers import Answer, unusable
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.paging import PAGE
 from passferry.domain.scim import NotScim, list_items
 from passferry.domain.scim_query import Equals, Query, meets
-from passferry.ports import BULK_LIST, READ, Clock, Found
+from passferry.ports import BULK_RELAYED, RELAYED, Clock, Found
 from passferry.relay_gate import Busy
 
 FRESH = 5.0
@@ -33,6 +34,7 @@ class Dialect:
     ``lower``: kinds are written in lower case.
     ``strong``: versions are sent back as strong entity tags, and names of attributes one by one.
     ``page``: resources that a page may have.
+    ``hides_inactive``: a search by name may leave inactive users out.
     """
 
     base: str
@@ -40,12 +42,13 @@ class Dialect:
     lower: bool = False
     strong: bool = False
     page: int = 100
+    hides_inactive: bool = False
 
 
 def genesys(api_url: str) -> Dialect:
     """Genesys Cloud: lower case, two trees, one of which lists groups by a filter only; pages of 25."""
     scim = api_url.rstrip("/") + "/api/v2/scim"
-    return Dialect(f"{scim}/v2", f"{scim}/groups", lower=True, strong=True, page=PAGE)
+    return Dialect(f"{scim}/v2", f"{scim}/groups", lower=True, strong=True, page=PAGE, hides_inactive=True)
 
 
 def plain(base_url: str) -> Dialect:
@@ -60,6 +63,7 @@ class Kept:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
         self._bytes = 0
+        self.times_cleared = 0
 
     def get(self, url: str, now: float) -> Answer | None:
         """What was answered to ``url`` less than ``FRESH`` seconds before ``now``."""
@@ -82,6 +86,7 @@ class Kept:
         """Keep nothing."""
         self._kept.clear()
         self._bytes = 0
+        self.times_cleared += 1
 
     def _drop(self, url: str) -> None:
         _, answer = self._kept.pop(url, (0.0, None))
@@ -95,27 +100,52 @@ class Relay:
         bearer: how requests are made; its gate may raise ``Busy``. Closed by ``close``.
         dialect: how the provider differs.
         clock: only its monotonic time is read.
+        before: the relay of everybody else; this one gives way.
     """
 
-    def __init__(self, bearer: Bearer, dialect: Dialect, clock: Clock) -> None:
+    def __init__(self, bearer: Bearer, dialect: Dialect, clock: Clock, before: "Relay | None" = None) -> None:
         self._bearer, self._dialect, self._clock = bearer, dialect, clock
-        self._kept = Kept()
+        self._kept: Kept = Kept() if before is None else before._kept
+        self._inactive: Inactive = (
+            Inactive(self._inactive_page, clock) if before is None else before._inactive
+        )
+        self._for_one = RELAYED if before is None else BULK_RELAYED
         self._quoted: bool | None = None  # the form of filter values that found somebody here
+        self._giving_way = self if before is not None else Relay(bearer, dialect, clock, self)
+
+    @property
+    def giving_way(self) -> "Relay":
+        """See the port."""
+        return self._giving_way
+
+    @property
+    def page(self) -> int:
+        """See the port."""
+        return self._dialect.page
 
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
     ) -> Answer | Outcome:
         """See the port."""
         url = f"{self._place(kind)}/{_segment(resource_id)}"
-        return await self._read(_with(url, self._selection(query)), READ, fresh=fresh)
+        return await self._read(_with(url, self._selection(query)), self._for_one, fresh=fresh)
 
     async def search(self, kind: str, query: Query) -> Found | Answer | Outcome:
         """See the port. A filter value is tried with quotes and without, until one form has found somebody.
 
-        Whoever has something else than was asked for is left out.
+        Whoever has something else than was asked for is left out. Who is not found by what is one user's
+        alone may be inactive.
         """
-        if isinstance(query.filter, Equals) and query.filter.name != "id":  # which is always shown
-            query = query.showing(query.filter.shown)
+        wanted = query.filter
+        if isinstance(wanted, Equals) and wanted.name != "id":  # which is always shown
+            query = query.showing(wanted.shown)
+        found = await self._listed(kind, query)
+        hidden = kind == "Users" and self._dialect.hides_inactive and query.start == 1
+        if hidden and found == Found(0, []) and isinstance(wanted, Equals) and wanted.name in _OF_ONE:
+            return await self._inactive_one(kind, query, wanted)
+        return found
+
+    async def _listed(self, kind: str, query: Query) -> Found | Answer | Outcome:
         found: Found | Answer | Outcome = Found(0, [])
         for condition, quoted in self._conditions(query):
             answer = await self._read(self._list_url(kind, query, condition), self._priority(query))
@@ -139,11 +169,17 @@ class Relay:
         url = self._place(kind) if resource_id is None else f"{self._place(kind)}/{_segment(resource_id)}"
         self.forget()
         try:
-            return await self._bearer.send(method, url, body, self._tag(version))
+            answer = await self._bearer.send(method, url, body, self._tag(version), self._for_one)
         except Busy as busy:
             return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
         finally:
             self.forget()
+        if isinstance(answer, Answer) and kind == "Users":
+            if 200 <= answer.status < 300:
+                self._inactive.noted(answer)
+            elif answer.status == 409 and resource_id is None:
+                self._inactive.doubt()
+        return answer
 
     def forget(self) -> None:
         """See the port."""
@@ -151,7 +187,32 @@ class Relay:
 
     async def close(self) -> None:
         """See the port."""
+        await self._inactive.close()
         await self._bearer.close()
+
+    # --- inactive users -------------------------------------------------------------------------
+
+    async def _inactive_one(self, kind: str, query: Query, wanted: Equals) -> Found | Answer | Outcome:
+        """Who is meant by ``wanted``, as it is now, though no search by it finds anybody."""
+        known = wanted.value if wanted.name == "id" else await self._inactive.id_of(wanted)
+        if isinstance(known, Outcome):
+            return known
+        answer = None if known is None else await self.one(kind, known, query)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer is None or answer.status in (400, 404, 410):
+            return Found(0, [])
+        if answer.status != 200:
+            return answer
+        try:
+            other = meets(answer.text(), wanted) is False
+        except NotScim:
+            return unusable(answer)
+        return Found(0, []) if other else Found(1, [answer.text()][: query.count])
+
+    async def _inactive_page(self, start: int) -> Answer | Outcome:
+        query = Query(start=start, attributes=("id", "userName", "active", "externalId"))
+        return await self._ask(self._list_url("Users", query, "active eq false"), BULK_RELAYED)
 
     # --- addresses ------------------------------------------------------------------------------
 
@@ -194,7 +255,7 @@ class Relay:
     def _priority(self, query: Query) -> int:
         """Who asks for many gives way to whoever asks for one."""
         one = isinstance(query.filter, Equals) and query.filter.name in _OF_ONE
-        return READ if one else BULK_LIST
+        return self._for_one if one else BULK_RELAYED
 
     def _tag(self, version: str | None) -> str | None:
         if version is None:
@@ -206,13 +267,18 @@ class Relay:
         kept = None if fresh else self._kept.get(url, self._clock.monotonic())
         if kept is not None:
             return kept
-        try:
-            answer = await self._bearer.ask(url, priority)
-        except Busy as busy:
-            return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
-        if isinstance(answer, Answer) and answer.status == 200:
+        times_cleared = self._kept.times_cleared
+        answer = await self._ask(url, priority)
+        overtaken = times_cleared != self._kept.times_cleared  # it may show the state before a write
+        if isinstance(answer, Answer) and answer.status == 200 and not overtaken:
             self._kept.put(url, answer, self._clock.monotonic())
         return answer
+
+    async def _ask(self, url: str, priority: int) -> Answer | Outcome:
+        try:
+            return await self._bearer.ask(url, priority)
+        except Busy as busy:
+            return Outcome(Kind.THROTTLED, "target.busy", retry_after=busy.seconds)
 
 
 def _segment(resource_id: str) -> str:
@@ -238,4 +304,5 @@ def _found(answer: Answer, query: Query) -> Found | Answer | Outcome:
             kept = items
     except NotScim:
         return unusable(answer)
-    return Found(max(0, total - (len(items) - len(kept))), kept)
+    honoured = len(kept) == len(items)  # else the total counts others, too
+    return Found(total if honoured else len(kept), kept)

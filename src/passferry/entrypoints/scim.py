@@ -110,7 +110,7 @@ def _no_such_method(path: str) -> Answer:
 async def _discovery(call: Call) -> Answer:
     if call.proxied and call.foreign and call.kind != "ServiceProviderConfig":
         return await (_search(call) if call.id is None else _read(call))
-    text = scim_discovery.document(call.kind, call.id, call.base)
+    text = scim_discovery.document(call.kind, call.id, call.base, call.provider.page)
     return failed(404, "there is no such resource") if text is None else Answer(200, text, media=MEDIA)
 
 

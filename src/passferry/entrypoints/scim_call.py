@@ -81,10 +81,11 @@ class Call:
 
     @property
     def provider(self) -> Provider:
-        """The org's target, for what this caller passes on."""
+        """The org's target, for what this caller asks and passes on; in bulk, if its changes are."""
         parts = self.parts
+        provider = parts.providers(self.org)
         return scim_pass.Passing(
-            parts.providers(self.org),
+            provider.giving_way if self.caller.rules.bulk else provider,
             parts.accept,
             parts.passes,
             parts.clock,

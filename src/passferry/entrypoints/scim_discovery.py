@@ -18,10 +18,13 @@ _GENESYS = "urn:ietf:params:scim:schemas:extension:genesys:purecloud:2.0:User"
 _YES, _NO = {"supported": True}, {"supported": False}
 
 
-def document(kind: str, name: str | None, base: str) -> bytes | None:
-    """The document of ``kind``, or the one among its documents called ``name``; None if there is none."""
+def document(kind: str, name: str | None, base: str, page: int) -> bytes | None:
+    """The document of ``kind``, or the one among its documents called ``name``; None if there is none.
+
+    ``page``: the most users that an answer has.
+    """
     if kind == "ServiceProviderConfig":
-        return json.dumps(_provider(base)).encode()
+        return json.dumps(_provider(base, page)).encode()
     known = _RESOURCE_TYPES if kind == "ResourceTypes" else _SCHEMAS
     made = {each["id"]: _placed(each, kind, base) for each in known}
     if name is None:
@@ -37,13 +40,13 @@ def _placed(document: _Json, kind: str, base: str) -> _Json:
     return document | {"meta": meta}
 
 
-def _provider(base: str) -> _Json:
+def _provider(base: str, page: int) -> _Json:
     return {
         "schemas": [_CORE + "ServiceProviderConfig"],
         "documentationUri": "https://www.rfc-editor.org/rfc/rfc7644",
         "patch": _YES,
         "bulk": _NO | {"maxOperations": 0, "maxPayloadSize": 0},
-        "filter": _YES | {"maxResults": 100},
+        "filter": _YES | {"maxResults": page},
         "changePassword": _YES,
         "sort": _NO,
         "etag": _YES,

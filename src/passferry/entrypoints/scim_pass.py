@@ -44,6 +44,16 @@ class Passing:
     foreign: bool  # ids may look like anything
     named: tuple[str, ...] | None = None  # attributes that the caller named, where more than these is sent
 
+    @property
+    def page(self) -> int:
+        """See the port."""
+        return self.provider.page
+
+    @property
+    def giving_way(self) -> "Passing":
+        """See the port."""
+        return replace(self, provider=self.provider.giving_way)
+
     async def one(
         self, kind: str, resource_id: str, query: Query, *, fresh: bool = False
     ) -> Answer | Outcome:
