@@ -434,6 +434,21 @@ def test_a_changed_file_begins_anew(cli: Cli, gateway: Gateway) -> None:
     assert len(gateway.names) == 3
 
 
+def test_what_one_key_sent_is_not_sent_by_another(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key may lead to another org: every row goes there, too. Of the key only its id is kept."""
+    gateway.states = {"c0": {"status": "parked", "error": {"code": "user.unknown"}}}
+    path = file(*some(2))
+    assert cli("import", str(path)).code == 1
+    kept = Path("new.csv.import").read_text()
+    assert ("pf_0123456789" in kept, "abab" in kept) == (True, False)
+    gateway.sent.clear()
+    monkeypatch.setenv("PASSFERRY_API_KEY", "pf_9876543210_" + "cd" * 32)
+    cli("import", str(path))
+    assert [user for user, _ in gateway.passwords] == ["u0@example.com", "u1@example.com"]
+
+
 def test_what_is_kept_beside_the_file_holds_no_user_and_no_password(cli: Cli, gateway: Gateway) -> None:
     """Only rows, ids and codes, for nobody else to read; a line that was cut off is dropped."""
     gateway.by_user = {"u1@example.com": (401, {"message": "No."}, {})}

@@ -166,7 +166,7 @@ class Import:
             fail(f"the time of {self.path} lies in the future", "`touch` it, or set the clock", Code.USAGE)
         rows = self._surveyed()
         name = journals.identity(self.found)
-        whose = f"{name} {self.gateway.url} {self.gateway.org or ''}".strip()
+        whose = f"{name} {self.gateway.url} {self.gateway.key_id} {self.gateway.org or ''}".strip()
         problem = ""
         try:
             with journals.open_journal(self.path, whose) as journal:

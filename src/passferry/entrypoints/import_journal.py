@@ -81,7 +81,9 @@ class Journal:
 
 @contextmanager
 def open_journal(beside: Path, whose: str) -> Iterator[Journal]:
-    """The journal of the file ``beside``, begun anew unless it is of ``whose``, which names file and gateway.
+    """The journal of the file ``beside``, begun anew unless it is of ``whose``.
+
+    That names the file, the gateway, and with which key and org it is asked: another key may mean another org.
 
     Raises ``Busy`` and ``OSError``.
     """
