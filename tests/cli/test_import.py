@@ -203,6 +203,28 @@ def test_what_did_not_arrive_is_reported_by_row_and_code(cli: Cli, gateway: Gate
     assert gateway.sent == []
 
 
+def test_what_was_refused_is_sent_again_once_its_cause_is_mended(cli: Cli, gateway: Gateway) -> None:
+    """By the same command, and nothing else is; not what is older than another change, either."""
+    gateway.by_user = {
+        "u0@example.com": (400, {"code": "policy", "errors": [{"code": "password.too.short"}]}, {}),
+        "u1@example.com": (403, {"code": "user.protected"}, {}),
+        "u2@example.com": (409, {"code": "change.stale"}, {}),
+    }
+    path = file(*some(4))
+    assert cli("import", str(path)).code == 1
+    assert cli("import", str(path)).out == (
+        "rows: 4; 1 applied, 3 refused\n"
+        "row 2: refused password.too.short\nrow 3: refused user.protected\nrow 4: refused change.stale\n"
+    )
+    assert [user for user, _ in gateway.passwords] == ["u3@example.com"]
+    gateway.by_user = {}
+    done = cli("import", str(path))
+    assert done.out.splitlines() == ["rows: 4; 3 applied, 1 refused", "row 4: refused change.stale"]
+    assert "2 of 4 rows were answered before: going on" in done.err
+    sent = {headers["idempotency-key"].rpartition("-")[2] for headers, _ in gateway.sent}
+    assert (sent, len(gateway.sent)) == ({"2", "3", "5"}, 3)
+
+
 def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -> None:
     """And what it kept beside it; with --async, once every row is accepted, which is exit code 4."""
     path = file(*some(2))
@@ -397,6 +419,19 @@ def test_of_a_file_that_cannot_be_read_whole_nothing_is_sent(
     assert "nothing was sent of new.csv" in done.err
     assert GOOD not in done.out + done.err
     assert gateway.sent == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_an_empty_file_has_no_header(
+    cli: Cli, gateway: Gateway, content: bytes, dry: tuple[str, ...]
+) -> None:
+    """Exit code 1 with a hint: its export may have failed, which is not the same as nobody to import."""
+    path = file()
+    path.write_bytes(content)
+    done = cli("import", str(path), *dry)
+    assert (done.code, "row 1: header.unknown" in done.err, gateway.asked) == (1, True, [])
+    assert cli("import", str(file(name="nobody.csv")), *dry).code == 0
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

@@ -45,7 +45,8 @@ def import_file(
     named by PASSFERRY_API_KEY_FILE. The first row names the columns: userName or userId, password, and if it
     is known changedAt (RFC 3339), else the file's own time counts. Of several rows of a user the last wins.
 
-    Ended at any point, it goes on where it was when it is run again, and sends nothing twice.
+    Ended at any point, it goes on where it was when it is run again, and no row becomes two changes. Rows
+    that the gateway refused are sent again then, since somebody may have mended the cause.
     """
     from passferry.entrypoints.cli_http import Line
     from passferry.entrypoints.cli_import_run import Gateway as To
@@ -115,7 +116,7 @@ class Import:
             fail(f"{self.path} was changed while it was read", hint)
 
     def _whole(self) -> None:
-        self.stream.seek(-1, os.SEEK_END)
+        self.stream.seek(max(0, self.found.st_size - 1))
         if self.stream.read(1) not in (b"\n", b"\r"):
             what = f"nothing was sent of {self.path}: its last line has no end, so it may be cut off"
             fail(what, "when the file is whole, end its last line with a line break", Code.FAILED)

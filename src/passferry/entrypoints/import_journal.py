@@ -16,6 +16,8 @@ from typing import IO, Any
 
 ENDING = ".import"
 VERSION = 1
+STALE = "change.stale"
+"""Of a refused row: a newer change of its user was accepted before. The only refusal that nobody can mend."""
 
 
 class Busy(Exception):
@@ -47,9 +49,12 @@ class Journal:
         self._write(row, "change", change_id)
 
     def refuse(self, row: int, code: str) -> None:
-        """The row was not accepted, for good."""
+        """The row was not accepted. Only `change.stale` is written down: all else is sent again when it is run
+        again, since somebody may have mended its cause.
+        """
         self.refused[row] = code
-        self._write(row, "refused", code)
+        if code == STALE:
+            self._write(row, "refused", code)
 
     def end(self, row: int, state: str, code: str) -> None:
         """The row's change ended; one that is parked may go on, and is looked at again the next time."""
@@ -58,7 +63,7 @@ class Journal:
             self._write(row, "ended", state, code)
 
     def answered(self, row: int) -> bool:
-        """Whether the row need not be sent any more."""
+        """Whether the row need not be sent any more, in this run at least."""
         return row in self.changes or row in self.refused
 
     def remove(self) -> None:
@@ -83,7 +88,7 @@ class Journal:
 def open_journal(beside: Path, whose: str) -> Iterator[Journal]:
     """The journal of the file ``beside``, begun anew unless it is of ``whose``.
 
-    That names the file, the gateway, and with which key and org it is asked: another key may mean another org.
+    That names file, gateway, key and org: with another key it may be another org that is sent to.
 
     Raises ``Busy`` and ``OSError``.
     """
