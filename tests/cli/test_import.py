@@ -186,20 +186,21 @@ def test_what_did_not_arrive_is_reported_by_row_and_code(cli: Cli, gateway: Gate
     done = cli("import", str(path), "--delete-after")
     assert done.code == 1
     assert done.out.splitlines() == [
-        "rows: 6; 1 applied, 1 parked, 4 refused",
+        "rows: 6; 1 applied, 1 parked, 3 refused, 1 superseded",
         "row 2: refused password.too.short password.not.enough.digits",
-        "row 3: refused change.stale",
+        "row 3: superseded change.stale",
         "row 4: refused user.protected",
         "row 5: refused password.reused",
         "row 6: parked user.unknown",
     ]
     assert path.exists()
-    assert "is kept: not every row has arrived" in done.err
+    assert "is kept: not every row has arrived or was overtaken" in done.err
     gateway.sent.clear()
     again = cli("import", str(path), "--json")
     report = json.loads(again.out)
-    assert (report["rows"], report["applied"], report["refused"]) == (6, 1, 4)
-    assert report["failed"][3] == {"row": 5, "status": "refused", "code": "password.reused", "changeId": "c0"}
+    assert (report["rows"], report["applied"], report["refused"], report["superseded"]) == (6, 1, 3, 1)
+    assert report["overtaken"] == [{"row": 3, "status": "superseded", "code": "change.stale"}]
+    assert report["failed"][2] == {"row": 5, "status": "refused", "code": "password.reused", "changeId": "c0"}
     assert gateway.sent == []
 
 
@@ -213,16 +214,33 @@ def test_what_was_refused_is_sent_again_once_its_cause_is_mended(cli: Cli, gatew
     path = file(*some(4))
     assert cli("import", str(path)).code == 1
     assert cli("import", str(path)).out == (
-        "rows: 4; 1 applied, 3 refused\n"
-        "row 2: refused password.too.short\nrow 3: refused user.protected\nrow 4: refused change.stale\n"
+        "rows: 4; 1 applied, 2 refused, 1 superseded\n"
+        "row 2: refused password.too.short\nrow 3: refused user.protected\nrow 4: superseded change.stale\n"
     )
     assert [user for user, _ in gateway.passwords] == ["u3@example.com"]
     gateway.by_user = {}
     done = cli("import", str(path))
-    assert done.out.splitlines() == ["rows: 4; 3 applied, 1 refused", "row 4: refused change.stale"]
+    assert done.out.splitlines() == ["rows: 4; 3 applied, 1 superseded", "row 4: superseded change.stale"]
     assert "2 of 4 rows were answered before: going on" in done.err
     sent = {headers["idempotency-key"].rpartition("-")[2] for headers, _ in gateway.sent}
     assert (sent, len(gateway.sent)) == ({"2", "3", "5"}, 3)
+
+
+@pytest.mark.parametrize("more", [(), ("--async",)])
+def test_who_was_faster_keeps_no_file_alive(cli: Cli, gateway: Gateway, more: tuple[str, ...]) -> None:
+    """A newer change before the row's or after it: told by row, no failure, no reason to keep it."""
+    gateway.by_user = {"u0@example.com": (409, {"code": "change.stale"}, {})}
+    gateway.states = {"c0": {"status": "superseded", "error": None}}
+    done = cli("import", str(file(*some(3))), "--delete-after", *more)
+    told = ["rows: 3; 2 pending, 1 superseded", "row 2: superseded change.stale"]
+    if not more:
+        told = [
+            "rows: 3; 1 applied, 2 superseded",
+            "row 2: superseded change.stale",
+            "row 3: superseded",
+        ]
+    assert (done.code, done.out.splitlines()) == (4 if more else 0, told)
+    assert here() == ["keys"]
 
 
 def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SETTLED = 2.0
 """Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
+OVERTAKEN = "superseded"
+"""Of a row whose user has a newer password: told, and no failure; nothing is left to do."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -35,7 +37,8 @@ def import_file(
     ] = False,
     at_once: Annotated[bool, typer.Option("--async", help="Do not follow the deliveries.")] = False,
     delete_after: Annotated[
-        bool, typer.Option("--delete-after", help="Delete the file once every row has arrived.")
+        bool,
+        typer.Option("--delete-after", help="Delete the file once every row has arrived, or was overtaken."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
 ) -> None:
@@ -212,24 +215,18 @@ class Import:
             follow(self.gateway, journal, seen)
 
     def _finish(self, rows: "Survey", journal: "Journal", *, follow: bool, delete_after: bool) -> NoReturn:
-        failed = [
-            {"row": number, "status": "refused", "code": code} for number, code in journal.refused.items()
-        ] + [
-            {"row": number, "status": state, "code": code, "changeId": journal.changes[number]}
-            for number, (state, code) in journal.ended.items()
-            if state != "applied"
-        ]
-        failed.sort(key=lambda one: int(str(one["row"])))
-        counts = Counter(state for state, _ in journal.ended.values())
-        counts["refused"] += len(journal.refused)
+        told = journal.not_arrived()
+        counts = Counter(str(one["status"]) for one in told)
+        counts["applied"] += sum(state == "applied" for state, _ in journal.ended.values())
         counts["pending"] += len(journal.changes) - len(journal.ended)
-        self._report(rows, counts, failed)
+        self._report(rows, counts, told)
+        failed = [one for one in told if one["status"] != OVERTAKEN]
         if not failed and (not follow or not counts["pending"]):
             journal.remove()
             if delete_after:
                 self._delete()
         elif delete_after:
-            print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
+            print(f"{self.path} is kept: not every row has arrived or was overtaken", file=sys.stderr)
         raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
 
     # --- saying ------------------------------------------------------------------------------
@@ -248,17 +245,20 @@ class Import:
             file=sys.stderr,
         )
 
-    def _report(self, rows: "Survey", counts: "Counter[str]", failed: list[dict[str, Any]]) -> None:
+    def _report(self, rows: "Survey", counts: "Counter[str]", told: list[dict[str, Any]]) -> None:
         shown = {state: count for state, count in sorted(counts.items()) if count}
         if self.as_json:
-            print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, "failed": failed})
+            failed = [one for one in told if one["status"] != OVERTAKEN]
+            overtaken = [one for one in told if one["status"] == OVERTAKEN]
+            lists = {"failed": failed, "overtaken": overtaken}
+            print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, **lists})
             return
         parts = [f"{count} {state}" for state, count in shown.items()]
         if rows.repeated:
             parts.append(f"{rows.repeated} of users who have a later row")
         print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")
-        for one in failed:
-            print(f"row {one['row']}: {one['status']} {one['code']}")
+        for one in told:
+            print(f"row {one['row']}: {one['status']} {one['code']}".rstrip())
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:

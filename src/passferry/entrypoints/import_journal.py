@@ -49,8 +49,9 @@ class Journal:
         self._write(row, "change", change_id)
 
     def refuse(self, row: int, code: str) -> None:
-        """The row was not accepted. Only `change.stale` is written down: all else is sent again when it is run
-        again, since somebody may have mended its cause.
+        """The row was not accepted. Only `change.stale` is written down.
+
+        All else is sent again by the next run, since somebody may have mended its cause.
         """
         self.refused[row] = code
         if code == STALE:
@@ -65,6 +66,23 @@ class Journal:
     def answered(self, row: int) -> bool:
         """Whether the row need not be sent any more, in this run at least."""
         return row in self.changes or row in self.refused
+
+    def not_arrived(self) -> list[dict[str, Any]]:
+        """What is reported of each row that was refused, or whose change ended otherwise than applied.
+
+        One is `superseded` when a newer change of its user was accepted before it (`change.stale`) or after
+        it: that user has a newer password, and nothing is left to do.
+        """
+        refused = [
+            {"row": row, "status": "superseded" if code == STALE else "refused", "code": code}
+            for row, code in self.refused.items()
+        ]
+        ended = [
+            {"row": row, "status": state, "code": code, "changeId": self.changes[row]}
+            for row, (state, code) in self.ended.items()
+            if state != "applied"
+        ]
+        return sorted(refused + ended, key=lambda one: int(str(one["row"])))
 
     def remove(self) -> None:
         """Delete it: everything is done."""
