@@ -83,7 +83,7 @@ def test_what_is_read_shows_no_password(cell: bytes) -> None:
         (b'userName,password\na,"b\nd,e\n', [(2, "row.quotes")]),
         (b'userName,password\na,"b\n c"\nd,e\n', [(2, "a", "b\n c", None), (3, "d", "e", None)]),
         (b"userName,password\na," + b"x" * LONGEST_LINE + b"\nc,d\n", [(2, "row.too.long")]),
-        (b"", []),
+        (b"", [(1, "header.unknown")]),
         (b"userName,password\n", []),
         *(
             (header + b"\na,b,c\n", [(1, "header.unknown")])

@@ -186,21 +186,61 @@ def test_what_did_not_arrive_is_reported_by_row_and_code(cli: Cli, gateway: Gate
     done = cli("import", str(path), "--delete-after")
     assert done.code == 1
     assert done.out.splitlines() == [
-        "rows: 6; 1 applied, 1 parked, 4 refused",
+        "rows: 6; 1 applied, 1 parked, 3 refused, 1 superseded",
         "row 2: refused password.too.short password.not.enough.digits",
-        "row 3: refused change.stale",
+        "row 3: superseded change.stale",
         "row 4: refused user.protected",
         "row 5: refused password.reused",
         "row 6: parked user.unknown",
     ]
     assert path.exists()
-    assert "is kept: not every row has arrived" in done.err
+    assert "is kept: not every row has arrived or was overtaken" in done.err
     gateway.sent.clear()
     again = cli("import", str(path), "--json")
     report = json.loads(again.out)
-    assert (report["rows"], report["applied"], report["refused"]) == (6, 1, 4)
-    assert report["failed"][3] == {"row": 5, "status": "refused", "code": "password.reused", "changeId": "c0"}
+    assert (report["rows"], report["applied"], report["refused"], report["superseded"]) == (6, 1, 3, 1)
+    assert report["overtaken"] == [{"row": 3, "status": "superseded", "code": "change.stale"}]
+    assert report["failed"][2] == {"row": 5, "status": "refused", "code": "password.reused", "changeId": "c0"}
     assert gateway.sent == []
+
+
+def test_what_was_refused_is_sent_again_once_its_cause_is_mended(cli: Cli, gateway: Gateway) -> None:
+    """By the same command, and nothing else is; not what is older than another change, either."""
+    gateway.by_user = {
+        "u0@example.com": (400, {"code": "policy", "errors": [{"code": "password.too.short"}]}, {}),
+        "u1@example.com": (403, {"code": "user.protected"}, {}),
+        "u2@example.com": (409, {"code": "change.stale"}, {}),
+    }
+    path = file(*some(4))
+    assert cli("import", str(path)).code == 1
+    assert cli("import", str(path)).out == (
+        "rows: 4; 1 applied, 2 refused, 1 superseded\n"
+        "row 2: refused password.too.short\nrow 3: refused user.protected\nrow 4: superseded change.stale\n"
+    )
+    assert [user for user, _ in gateway.passwords] == ["u3@example.com"]
+    gateway.by_user = {}
+    done = cli("import", str(path))
+    assert done.out.splitlines() == ["rows: 4; 3 applied, 1 superseded", "row 4: superseded change.stale"]
+    assert "2 of 4 rows were answered before: going on" in done.err
+    sent = {headers["idempotency-key"].rpartition("-")[2] for headers, _ in gateway.sent}
+    assert (sent, len(gateway.sent)) == ({"2", "3", "5"}, 3)
+
+
+@pytest.mark.parametrize("more", [(), ("--async",)])
+def test_who_was_faster_keeps_no_file_alive(cli: Cli, gateway: Gateway, more: tuple[str, ...]) -> None:
+    """A newer change before the row's or after it: told by row, no failure, no reason to keep it."""
+    gateway.by_user = {"u0@example.com": (409, {"code": "change.stale"}, {})}
+    gateway.states = {"c0": {"status": "superseded", "error": None}}
+    done = cli("import", str(file(*some(3))), "--delete-after", *more)
+    told = ["rows: 3; 2 pending, 1 superseded", "row 2: superseded change.stale"]
+    if not more:
+        told = [
+            "rows: 3; 1 applied, 2 superseded",
+            "row 2: superseded change.stale",
+            "row 3: superseded",
+        ]
+    assert (done.code, done.out.splitlines()) == (4 if more else 0, told)
+    assert here() == ["keys"]
 
 
 def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -> None:
@@ -399,6 +439,19 @@ def test_of_a_file_that_cannot_be_read_whole_nothing_is_sent(
     assert gateway.sent == []
 
 
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n"])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_an_empty_file_has_no_header(
+    cli: Cli, gateway: Gateway, content: bytes, dry: tuple[str, ...]
+) -> None:
+    """Exit code 1 with a hint: its export may have failed, which is not the same as nobody to import."""
+    path = file()
+    path.write_bytes(content)
+    done = cli("import", str(path), *dry)
+    assert (done.code, "row 1: header.unknown" in done.err, gateway.asked) == (1, True, [])
+    assert cli("import", str(file(name="nobody.csv")), *dry).code == 0
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_file_that_others_may_use_is_refused(cli: Cli, gateway: Gateway, mode: int) -> None:
     """Exit code 2, with the command that mends it; the same for what is no file."""
@@ -432,6 +485,21 @@ def test_a_changed_file_begins_anew(cli: Cli, gateway: Gateway) -> None:
     gateway.states = {}
     assert cli("import", str(changed)).code == 0
     assert len(gateway.names) == 3
+
+
+def test_what_one_key_sent_is_not_sent_by_another(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key may lead to another org: every row goes there, too. Of the key only its id is kept."""
+    gateway.states = {"c0": {"status": "parked", "error": {"code": "user.unknown"}}}
+    path = file(*some(2))
+    assert cli("import", str(path)).code == 1
+    kept = Path("new.csv.import").read_text()
+    assert ("pf_0123456789" in kept, "abab" in kept) == (True, False)
+    gateway.sent.clear()
+    monkeypatch.setenv("PASSFERRY_API_KEY", "pf_9876543210_" + "cd" * 32)
+    cli("import", str(path))
+    assert [user for user, _ in gateway.passwords] == ["u0@example.com", "u1@example.com"]
 
 
 def test_what_is_kept_beside_the_file_holds_no_user_and_no_password(cli: Cli, gateway: Gateway) -> None:

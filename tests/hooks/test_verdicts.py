@@ -85,6 +85,13 @@ def test_a_refusal_names_every_reason() -> None:
     assert found.message == "The password breaks the policy. at least 8 characters. a digit."
 
 
+def test_what_is_larger_than_any_request_is_refused_by_a_check_too() -> None:
+    """A check that let it through would let the local password change, and the push be refused for good."""
+    found = of_check(413, {"success": False, "code": "body.too.large", "message": "the body is larger"})
+    assert found == Answer(Verdict.REFUSED, "The new password is too long.", "413 body.too.large")
+    assert of_check(413, {}) is None  # a proxy's
+
+
 @pytest.mark.parametrize(
     ("status", "body"), [(401, {}), (200, {}), (400, {"code": "user.invalid"}), (503, {}), (404, {})]
 )

@@ -336,14 +336,19 @@ class Home:
         return running.listening()
 
     def run(
-        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = 60.0
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        seconds: float = 60.0,
+        module: str = "passferry",
     ) -> Done:
-        """``passferry ARGUMENTS`` to its end."""
+        """``passferry ARGUMENTS`` to its end; ``module`` as in ``spawn``."""
         self.root.mkdir(exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "passferry", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.root,
-            env=self.environment(env),
+            env=self.environment(env) | (WITH_TESTS if module != "passferry" else {}),
             input=stdin,
             capture_output=True,
             timeout=seconds,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -28,8 +29,9 @@ def forms(secret: str) -> dict[str, bytes]:
         "hex, capital": raw.hex().upper().encode(),
         "utf-16": secret.encode("utf-16-le"),
         "utf-16, big": secret.encode("utf-16-be"),
-        "latin-1": secret.encode("latin-1"),
     }
+    with suppress(UnicodeEncodeError):
+        found["latin-1"] = secret.encode("latin-1")
     for skip in range(3):  # it looks different at each alignment, and its edges depend on the neighbours
         coded = base64.b64encode(b"\0" * skip + raw)
         found[f"base64, {skip}"] = coded[4 if skip else 0 : (len(raw) + skip) // 3 * 4]
@@ -45,12 +47,12 @@ def forms(secret: str) -> dict[str, bytes]:
 def search(secrets: Sequence[str], places: Iterable[tuple[str, bytes]]) -> list[str]:
     """Where any form of any secret is: the place, the number of the secret, and the form."""
     wanted = [(number, name, form) for number, s in enumerate(secrets) for name, form in forms(s).items()]
-    return [
-        f"{place}: secret {number}, {name}"
-        for place, data in places
-        for number, name, form in wanted
-        if form in data
-    ]
+    different = {form for _, _, form in wanted}  # of a plain password most are the same
+    found = []
+    for place, data in places:
+        there = {form for form in different if form in data}
+        found += [f"{place}: secret {number}, {name}" for number, name, form in wanted if form in there]
+    return found
 
 
 def files(root: Path) -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,6 @@ import os
 import socket
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,65 +14,14 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from passferry.simulator import Settings
-from process.harness import NO_ANSWER, Answer, Client, Done, Home, Running, StandIn, call, home, until
-from process.leaks import files, forms, processes, search
+from process.canary import CANARY, CLIENT_SECRET, ECHO_SECRET, REFUSED, Scene, Trail
+from process.canary_sources import hooks, imports
+from process.harness import NO_ANSWER, StandIn, call, home, until
+from process.leaks import files, forms, search
 from process.raw_target import Asked, RawTarget, reply
+from process.watch import Watch
 
-CANARY = 'Cänary-9f4"2b\\7c1e/Qx8+Vt'
-REFUSED = "canary refused by policy zqjwkvxyp"
-CLIENT_SECRET = "Client-secret-31-qmzt/81+x"
-ECHO_SECRET = "Echo-secret-77-wqlk/05+y"
 STATUSES = (200, 201, 302, 400, 401, 403, 404, 409, 412, 413, 422, 429, 500, 502, 503, 504)
-
-
-@dataclass(slots=True)
-class Trail:
-    """The answers and outputs that were seen."""
-
-    seen: list[tuple[str, bytes]] = field(default_factory=list)
-
-    def answer(self, name: str, answer: Answer) -> Answer:
-        """Note an answer's headers and body."""
-        self.seen.append((f"answer to {name}", json.dumps(answer.headers).encode() + b"\n" + answer.raw))
-        return answer
-
-    def done(self, name: str, done: Done) -> Done:
-        """Note what a command printed."""
-        self.seen.append((f"output of {name}", done.out + b"\n" + done.err))
-        return done
-
-
-@dataclass(slots=True)
-class Scene:
-    """Everything that the paths need."""
-
-    place: Home
-    target: StandIn
-    hostile: RawTarget
-    key: str
-    operator: str
-    trail: Trail
-    gateway: Running
-
-    @property
-    def client(self) -> Client:
-        return Client(self.gateway.url, self.key)
-
-    def user(self, number: int) -> tuple[str, str]:
-        """Id and name of an active user."""
-        return self.target.active_users()[number]
-
-    def command(self, name: str, *arguments: str, stdin: str = CANARY) -> Done:
-        """A command beside the gateway, with the canary on its standard input."""
-        env = {"PASSFERRY_URL": self.gateway.url, "PASSFERRY_API_KEY": self.key}
-        return self.trail.done(name, self.place.run(*arguments, stdin=stdin.encode(), env=env))
-
-    def leaks(self) -> list[str]:
-        """Where a secret is that should not be."""
-        secrets = (CANARY, REFUSED, CLIENT_SECRET, ECHO_SECRET)
-        found = search(secrets, [*files(self.place.root), *self.trail.seen])
-        found += search(secrets, processes(self.place.started, "cmdline"))
-        return found + search((CANARY, REFUSED), processes(self.place.started, "environ"))
 
 
 def hostile_answer(status: int, asked: Asked) -> bytes:
@@ -157,9 +105,13 @@ def test_no_password_is_anywhere_but_sealed_and_at_the_target(tmp_path: Path) ->
         more |= {f"PASSFERRY_ORGS_MIRROR_{name}": value for name, value in mirror.items()}
         more |= {"PASSFERRY_SOURCES_TESTER_SCIM": "proxy"}
         more |= {"PASSFERRY_ORGS_ECHO_API_URL": hostile.url, "PASSFERRY_ORGS_ECHO_LOGIN_URL": hostile.url}
-        with home(tmp_path / "gateway", target.settings(), **more) as place:
+        with (
+            home(tmp_path / "gateway", target.settings(), **more) as place,
+            Watch() as watch,
+            Watch("openldap") as directory,
+        ):
             key, operator = place.key("tester"), place.key("operator", "--role", "operator")
-            scene = Scene(place, target, hostile, key, operator, Trail(), place.serve())
+            scene = Scene(place, target, hostile, key, operator, Trail(), watch, directory, place.serve())
             good_and_refused(scene)
             odd_requests(scene)
             by_scim(scene)
@@ -318,71 +270,6 @@ def commands(scene: Scene) -> None:
     assert scene.command("as option", "push", name, f"--password={CANARY}").code == 2
     scene.command("list", "changes", "list", "--json", stdin="")
     imports(scene)
-
-
-def imports(scene: Scene) -> None:
-    """Files with the canary, outside of what is searched: good, refused, and malformed in every way."""
-    path, kept = scene.place.root.parent / "new.csv", scene.place.root.parent / "new.csv.import"
-    quoted = '"' + CANARY.replace('"', '""') + '"'
-    (_, first), (_, second) = scene.user(22), scene.user(23)
-    good = f"userName,password\n{first},{quoted}\n{second},{REFUSED}\n".encode()
-    contents = {
-        "good and refused": good,
-        "no header": f"{first},{quoted}\n".encode(),
-        "password as header": f"{CANARY},{quoted}\n".encode(),
-        "a cell too many": good + f"{first},{CANARY},{REFUSED}\n".encode(),
-        "broken quotes": good + f'{first},"{CANARY}"x\n'.encode(),
-        "not utf-8": good + b"x," + CANARY.encode() + b"\xff\n",
-        "as a time": f"userName,password,changedAt\n{first},{quoted},{quoted}\n".encode(),
-    }
-    for name, content in contents.items():
-        path.write_bytes(content)
-        path.chmod(0o600)
-        for more in ((), ("--dry-run", "--json")):
-            done = scene.command(f"import, {name}", "import", str(path), *more, stdin="")
-            assert done.code == 1, done.text
-        if kept.exists():
-            scene.trail.seen.append((f"kept of {name}", kept.read_bytes()))
-    assert CANARY in scene.target.passwords(scene.user(22)[0])
-    path.unlink()
-
-
-def hooks(scene: Scene) -> None:
-    """Each hook, refused and taken; then with the gateway away, so that it spools; then handed over."""
-    spool = scene.place.root / "spool"
-    here, away = scene.place.root / "hook.toml", scene.place.root / "away.toml"
-    for file, url in ((here, scene.gateway.url), (away, "http://127.0.0.1:9")):
-        file.write_text(f'[hook]\nurl = "{url}"\napi_key = "{scene.key}"\nspool = "{spool}"\nseconds = 5\n')
-        file.chmod(0o600)
-    _, name = scene.user(21)
-
-    def ltb(config: Path, mode: str, password: str) -> Done:
-        coded = base64.b64encode(password.encode()).decode()
-        arguments = ("hook", "ltb", "--config", str(config), mode, "--", name, coded, coded)
-        return scene.trail.done(f"ltb {mode}", scene.place.run(*arguments))
-
-    def pam(config: Path, mode: str, password: str, *, script: bool) -> Done:
-        env = {"PAM_TYPE": "password", "PAM_USER": name}
-        env |= {"PAM_AUTHTOK": password, "PAM_OLDAUTHTOK": password} if script else {}
-        stdin = b"" if script else password.encode()
-        done = scene.place.run("hook", "pam", mode, "--config", str(config), stdin=stdin, env=env)
-        return scene.trail.done(f"pam {mode}", done)
-
-    assert ltb(here, "--pre", REFUSED).code == 1
-    assert ltb(here, "--post", REFUSED).code == 1
-    assert pam(here, "--check", REFUSED, script=True).code == 1
-    for script in (True, False):
-        assert pam(here, "--check", CANARY, script=script).code == 0
-        assert pam(here, "--push", CANARY, script=script).code == 0
-        assert pam(away, "--push", CANARY, script=script).code == 0
-    assert ltb(here, "--post", CANARY).code == 0
-    assert ltb(away, "--post", CANARY).code == 0
-    assert pam(here, CANARY, CANARY, script=True).code == 2
-    assert ltb(here, CANARY, CANARY).code == 2
-    assert scene.leaks() == []
-    flushed = ("hook", "flush", "--config", str(here))
-    assert scene.trail.done("flush", scene.place.run(*flushed)).code == 0
-    until(lambda: CANARY in scene.target.passwords(name), 30, "what hooks sent")
 
 
 def interrupted(scene: Scene) -> None:

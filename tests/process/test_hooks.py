@@ -114,6 +114,21 @@ def test_a_gateway_that_goes_and_comes_back_misses_nothing_and_undoes_nothing(tm
         assert json.loads(public.out)["keyId"] == kept["keyId"]
 
 
+def test_a_check_refuses_what_the_gateway_never_reads(tmp_path: Path) -> None:
+    """A password beyond 16 KiB: refused before the source changes its own, and nothing is spooled after."""
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        source = Source(place, place.serve(), tmp_path)
+        (user,) = users(target, 1)
+        for length in (17_000, 60_000, 90_000):
+            done = source.ltb("--pre", user, "Aa1-" + "x" * length)
+            assert (done.code, done.out) == (1, b"The new password is too long.\n"), (length, done.text)
+        assert source.ltb("--post", user, "Aa1-" + "x" * 60_000).code == 1
+        assert not list((tmp_path / "spool").glob("*.letter"))
+
+
 def test_a_revoked_key_loses_nothing(tmp_path: Path) -> None:
     """The password waits until the operator has given the source a new key."""
     with (

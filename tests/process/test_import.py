@@ -90,6 +90,29 @@ def test_a_dry_run_finds_who_cannot_be_written_to(tmp_path: Path) -> None:
         assert Ledger.of(place).changes == {}
 
 
+def test_a_row_that_was_refused_arrives_once_its_cause_is_mended(tmp_path: Path) -> None:
+    """A user wrongly among those never touched: the same command sends that row again, and only that one."""
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        (_, first), (_, second) = target.active_users()[:2]
+        env = {"PASSFERRY_API_KEY": place.key("import")}
+        path = written(tmp_path / "new.csv", iter([(first, "Correct-Horse-1"), (second, "Correct-Horse-2")]))
+        gateway = place.serve(env={"PASSFERRY_ORGS_DEFAULT_NEVER": second})
+        done = place.run("import", str(path), env=env | {"PASSFERRY_URL": gateway.url})
+        assert (done.code, done.out.decode().splitlines()[1:]) == (1, ["row 3: refused user.protected"])
+        assert gateway.stop() == 0
+        gateway = place.serve("--listen", gateway.url.removeprefix("http://"))
+        done = place.run("import", str(path), env=env | {"PASSFERRY_URL": gateway.url})
+        assert (done.code, done.out) == (0, b"rows: 2; 2 applied\n"), done.text
+        assert (target.passwords(first), target.passwords(second)) == (
+            ["Correct-Horse-1"],
+            ["Correct-Horse-2"],
+        )
+        assert len(Ledger.of(place).changes) == 2
+
+
 @contextmanager
 def quick_gateway() -> Iterator[str]:
     """Takes everything and has applied it when it is asked; its URL."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from process.harness import until
-from sources.programs import daemon, done, said
+from sources.programs import daemon, done, said, used
 
 REALM = "EXAMPLE.COM"
 """So that a user principal name is a user name of the simulator's."""
@@ -38,10 +38,10 @@ class Dc:
         return done("samba-tool", "user", command, "-H", base, *rest, env=self.env)
 
     def create(self, name: str, password: str, *options: str) -> None:
-        self.user("create", *options, "--", name, password)
+        self.user("create", *options, "--", name, used(password))
 
     def set_password(self, name: str, password: str, *options: str) -> None:
-        self.user("setpassword", name, f"--newpassword={password}", *options)
+        self.user("setpassword", name, f"--newpassword={used(password)}", *options)
 
     def create_computer(self, name: str) -> None:
         """The account of a machine, with a password as joining sets one."""

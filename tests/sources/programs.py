@@ -11,7 +11,18 @@ from pathlib import Path
 
 SECONDS = 240
 """For a program. Provisioning a domain takes 10 of a processor, of which others may have the most."""
+USED: set[str] = set()
+"""Every password that was given to a source, or that was tried, for the search at the end."""
+SHORTEST = 8
+"""Characters of one that can be searched for: a shorter one is found by chance."""
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+def used(password: str) -> str:
+    """``password``, which will be searched for."""
+    if len(password) >= SHORTEST:
+        USED.add(password)
+    return password
 
 
 @contextmanager

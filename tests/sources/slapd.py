@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from process.harness import until
-from sources.programs import daemon, done, said
+from sources.programs import daemon, done, said, used
 
 SUFFIX = "dc=example,dc=org"
 ADMIN = f"cn=admin,{SUFFIX}"
@@ -90,7 +90,9 @@ pwdInHistory: 3
 
 def person(uid: str, password: str | None = FIRST) -> str:
     """A user as LDIF."""
-    coded = "" if password is None else f"userPassword:: {base64.b64encode(password.encode()).decode()}\n"
+    coded = (
+        "" if password is None else f"userPassword:: {base64.b64encode(used(password).encode()).decode()}\n"
+    )
     return f"dn: {dn(uid)}\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: {uid}\nuid: {uid}\n{coded}\n"
 
 
@@ -122,7 +124,7 @@ class Slapd:
     def _file(self, password: str, name: str = "password") -> str:
         """Tools read a password from a file, so that it is no argument."""
         path = self.folder / name
-        path.write_text(password)
+        path.write_text(used(password))
         path.chmod(0o600)
         return str(path)
 
@@ -155,7 +157,8 @@ def write(uid: str, *lines: str, attribute: str = "userPassword") -> str:
     parts = []
     for line in lines:
         operation, _, value = line.partition(" ")
-        coded = base64.b64encode(value.encode()).decode()
+        secret = used(value) if attribute == "userPassword" else value
+        coded = base64.b64encode(secret.encode()).decode()
         parts.append(f"{operation}: {attribute}\n{attribute}:: {coded}\n-\n")
     return f"dn: {dn(uid)}\nchangetype: modify\n{''.join(parts)}\n"
 

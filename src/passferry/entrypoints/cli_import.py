@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SETTLED = 2.0
 """Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
+OVERTAKEN = "superseded"
+"""Of a row whose user has a newer password: told, and no failure; nothing is left to do."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -35,7 +37,8 @@ def import_file(
     ] = False,
     at_once: Annotated[bool, typer.Option("--async", help="Do not follow the deliveries.")] = False,
     delete_after: Annotated[
-        bool, typer.Option("--delete-after", help="Delete the file once every row has arrived.")
+        bool,
+        typer.Option("--delete-after", help="Delete the file once every row has arrived, or was overtaken."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
 ) -> None:
@@ -45,7 +48,8 @@ def import_file(
     named by PASSFERRY_API_KEY_FILE. The first row names the columns: userName or userId, password, and if it
     is known changedAt (RFC 3339), else the file's own time counts. Of several rows of a user the last wins.
 
-    Ended at any point, it goes on where it was when it is run again, and sends nothing twice.
+    Ended at any point, it goes on where it was when it is run again, and no row becomes two changes. Rows
+    that the gateway refused are sent again then, since somebody may have mended the cause.
     """
     from passferry.entrypoints.cli_http import Line
     from passferry.entrypoints.cli_import_run import Gateway as To
@@ -115,7 +119,7 @@ class Import:
             fail(f"{self.path} was changed while it was read", hint)
 
     def _whole(self) -> None:
-        self.stream.seek(-1, os.SEEK_END)
+        self.stream.seek(max(0, self.found.st_size - 1))
         if self.stream.read(1) not in (b"\n", b"\r"):
             what = f"nothing was sent of {self.path}: its last line has no end, so it may be cut off"
             fail(what, "when the file is whole, end its last line with a line break", Code.FAILED)
@@ -166,7 +170,7 @@ class Import:
             fail(f"the time of {self.path} lies in the future", "`touch` it, or set the clock", Code.USAGE)
         rows = self._surveyed()
         name = journals.identity(self.found)
-        whose = f"{name} {self.gateway.url} {self.gateway.org or ''}".strip()
+        whose = f"{name} {self.gateway.url} {self.gateway.key_id} {self.gateway.org or ''}".strip()
         problem = ""
         try:
             with journals.open_journal(self.path, whose) as journal:
@@ -211,24 +215,18 @@ class Import:
             follow(self.gateway, journal, seen)
 
     def _finish(self, rows: "Survey", journal: "Journal", *, follow: bool, delete_after: bool) -> NoReturn:
-        failed = [
-            {"row": number, "status": "refused", "code": code} for number, code in journal.refused.items()
-        ] + [
-            {"row": number, "status": state, "code": code, "changeId": journal.changes[number]}
-            for number, (state, code) in journal.ended.items()
-            if state != "applied"
-        ]
-        failed.sort(key=lambda one: int(str(one["row"])))
-        counts = Counter(state for state, _ in journal.ended.values())
-        counts["refused"] += len(journal.refused)
+        told = journal.not_arrived()
+        counts = Counter(str(one["status"]) for one in told)
+        counts["applied"] += sum(state == "applied" for state, _ in journal.ended.values())
         counts["pending"] += len(journal.changes) - len(journal.ended)
-        self._report(rows, counts, failed)
+        self._report(rows, counts, told)
+        failed = [one for one in told if one["status"] != OVERTAKEN]
         if not failed and (not follow or not counts["pending"]):
             journal.remove()
             if delete_after:
                 self._delete()
         elif delete_after:
-            print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
+            print(f"{self.path} is kept: not every row has arrived or was overtaken", file=sys.stderr)
         raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
 
     # --- saying ------------------------------------------------------------------------------
@@ -247,17 +245,20 @@ class Import:
             file=sys.stderr,
         )
 
-    def _report(self, rows: "Survey", counts: "Counter[str]", failed: list[dict[str, Any]]) -> None:
+    def _report(self, rows: "Survey", counts: "Counter[str]", told: list[dict[str, Any]]) -> None:
         shown = {state: count for state, count in sorted(counts.items()) if count}
         if self.as_json:
-            print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, "failed": failed})
+            failed = [one for one in told if one["status"] != OVERTAKEN]
+            overtaken = [one for one in told if one["status"] == OVERTAKEN]
+            lists = {"failed": failed, "overtaken": overtaken}
+            print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, **lists})
             return
         parts = [f"{count} {state}" for state, count in shown.items()]
         if rows.repeated:
             parts.append(f"{rows.repeated} of users who have a later row")
         print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")
-        for one in failed:
-            print(f"row {one['row']}: {one['status']} {one['code']}")
+        for one in told:
+            print(f"row {one['row']}: {one['status']} {one['code']}".rstrip())
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:

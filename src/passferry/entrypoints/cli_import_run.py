@@ -5,6 +5,7 @@ them much faster than it delivers them, and keeps them sealed meanwhile.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ LOOK_AT_ALL = 15
 ENDED = frozenset({"applied", "refused", "superseded", "expired", "cancelled", "parked"})
 OF_ONE_ROW = frozenset({400, 409, 413})
 """Statuses that say something of a row, and nothing of the others."""
+
+_KEY_ID = re.compile("pf_[0-9a-z]{1,32}(?=_)")
 
 
 class GivenUp(Exception):
@@ -82,6 +85,12 @@ class Gateway:
     line: Line
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+
+    @property
+    def key_id(self) -> str:
+        """The public part of the key, `pf_ID`; empty for a text that is no key."""
+        found = _KEY_ID.match(self.key)
+        return found[0] if found is not None else ""
 
     def path(self, rest: str) -> str:
         """The path of the org's route ``rest``."""

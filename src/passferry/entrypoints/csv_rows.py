@@ -81,6 +81,8 @@ def _rows(records: Iterator[list[str]]) -> Iterator[Row | Mistake]:
         try:
             record = next(records)
         except StopIteration:
+            if number == 1:  # an empty file names no columns
+                yield Mistake(1, "header.unknown")
             return
         except csv.Error:
             record, end = [], "row.quotes"

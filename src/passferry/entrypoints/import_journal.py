@@ -16,6 +16,8 @@ from typing import IO, Any
 
 ENDING = ".import"
 VERSION = 1
+STALE = "change.stale"
+"""Of a refused row: a newer change of its user was accepted before. The only refusal that nobody can mend."""
 
 
 class Busy(Exception):
@@ -47,9 +49,13 @@ class Journal:
         self._write(row, "change", change_id)
 
     def refuse(self, row: int, code: str) -> None:
-        """The row was not accepted, for good."""
+        """The row was not accepted. Only `change.stale` is written down.
+
+        All else is sent again by the next run, since somebody may have mended its cause.
+        """
         self.refused[row] = code
-        self._write(row, "refused", code)
+        if code == STALE:
+            self._write(row, "refused", code)
 
     def end(self, row: int, state: str, code: str) -> None:
         """The row's change ended; one that is parked may go on, and is looked at again the next time."""
@@ -58,8 +64,25 @@ class Journal:
             self._write(row, "ended", state, code)
 
     def answered(self, row: int) -> bool:
-        """Whether the row need not be sent any more."""
+        """Whether the row need not be sent any more, in this run at least."""
         return row in self.changes or row in self.refused
+
+    def not_arrived(self) -> list[dict[str, Any]]:
+        """What is reported of each row that was refused, or whose change ended otherwise than applied.
+
+        One is `superseded` when a newer change of its user was accepted before it (`change.stale`) or after
+        it: that user has a newer password, and nothing is left to do.
+        """
+        refused = [
+            {"row": row, "status": "superseded" if code == STALE else "refused", "code": code}
+            for row, code in self.refused.items()
+        ]
+        ended = [
+            {"row": row, "status": state, "code": code, "changeId": self.changes[row]}
+            for row, (state, code) in self.ended.items()
+            if state != "applied"
+        ]
+        return sorted(refused + ended, key=lambda one: int(str(one["row"])))
 
     def remove(self) -> None:
         """Delete it: everything is done."""
@@ -81,7 +104,9 @@ class Journal:
 
 @contextmanager
 def open_journal(beside: Path, whose: str) -> Iterator[Journal]:
-    """The journal of the file ``beside``, begun anew unless it is of ``whose``, which names file and gateway.
+    """The journal of the file ``beside``, begun anew unless it is of ``whose``.
+
+    That names file, gateway, key and org: with another key it may be another org that is sent to.
 
     Raises ``Busy`` and ``OSError``.
     """

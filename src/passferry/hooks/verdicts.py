@@ -40,9 +40,11 @@ HANDED_OVER = "The new password was handed over."
 NEWER = "A newer password is already on its way."
 LATER = "The new password is kept here, sealed, and handed over as soon as the gateway answers."
 LOST = "The new password could not be handed over. Set it once more later, or tell your administrator."
+TOO_LONG = "The new password is too long."
 UNCHECKED = "The new password cannot be checked at the moment. Try again later."
 
-_FINAL = {(400, "policy"), (403, "user.protected"), (413, "body.too.large")}
+_TOO_LARGE = (413, "body.too.large")
+_FINAL = {(400, "policy"), (403, "user.protected"), _TOO_LARGE}
 """Refused for good: no operator's work and no waiting makes this password wanted."""
 _OLDER = {"change.stale", "idempotency.key.reused"}
 """Under a key that was used, the change was accepted, and its answer lost."""
@@ -81,11 +83,17 @@ def _is_of_this(status: int, code: str) -> bool:
 
 
 def of_check(status: int, body: Mapping[str, Any]) -> Answer | None:
-    """The policy's verdict; None when the answer holds none."""
+    """The policy's verdict; None when the answer holds none.
+
+    A password that makes the question larger than the gateway reads is longer than any policy allows, and
+    would make the change too large as well.
+    """
     if status == 200 and body.get("success") is True:
         return Answer(Verdict.ACCEPTED, "The password meets the policy.")
     if status == 400 and body.get("code") == "policy":
         return Answer(Verdict.REFUSED, _message(body), "400 policy")
+    if (status, body.get("code")) == _TOO_LARGE:
+        return Answer(Verdict.REFUSED, TOO_LONG, "413 body.too.large")
     return None
 
 
