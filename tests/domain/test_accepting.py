@@ -34,7 +34,7 @@ def test_the_first_change_of_a_user_is_accepted_whatever_its_time() -> None:
 
 def test_another_password_supersedes_the_live_one() -> None:
     """The verdict names what it replaces."""
-    assert judge(ITEM, UserRow(1, NOW - 9, "portal"), LIVE, None) == Accepted(LIVE)
+    assert judge(ITEM, UserRow(1, NOW - 9, "portal", NOW - 9), LIVE, None) == Accepted(LIVE)
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.DELIVERING, State.PARKED])
@@ -76,12 +76,12 @@ def test_an_erased_password_is_never_compared() -> None:
 def test_an_earlier_change_comes_too_late(seconds: float, source: str, verdict: Verdict) -> None:
     """By any time within one source; between two, differences under 5 minutes are ignored."""
     item = replace(ITEM, changed_at=NOW - seconds)
-    assert judge(item, UserRow(1, NOW, source), None, None) == verdict
+    assert judge(item, UserRow(1, NOW, source, NOW), None, None) == verdict
 
 
 def test_a_change_without_a_time_is_never_too_old() -> None:
     """Accept order decides; the time can only refuse."""
-    assert judge(ITEM, UserRow(1, NOW + 9e9, "portal"), None, None) == Accepted(None)
+    assert judge(ITEM, UserRow(1, NOW + 9e9, "portal", NOW + 9e9), None, None) == Accepted(None)
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_a_change_that_was_held_up_and_overtaken_comes_too_late(newest_at: float
     """From any source; what is later than now only says that the clock was put back."""
     item = replace(ITEM, arrived_at=NOW - 5)
     for source in ("portal", "hr"):
-        assert judge(item, UserRow(1, newest_at, source), None, None) == verdict
+        assert judge(item, UserRow(1, newest_at, source, newest_at), None, None) == verdict
     told = replace(item, changed_at=NOW)
-    assert judge(told, UserRow(1, NOW - 1, "hr"), None, None) == Accepted(None)
+    assert judge(told, UserRow(1, NOW - 1, "hr", NOW - 1), None, None) == Accepted(None)
 
 
 def test_a_stale_replay_is_stale() -> None:
     """The live password under an older time: the newest accepted change is what counts."""
     item = replace(SAME, changed_at=NOW - 1)
-    assert judge(item, UserRow(1, NOW, "portal"), LIVE, None) == Stale()
+    assert judge(item, UserRow(1, NOW, "portal", NOW), LIVE, None) == Stale()
 
 
 def test_an_idempotency_key_comes_before_everything_else() -> None:
     """The same request is the same change even when it is stale by now; another body is refused."""
-    user = UserRow(9, NOW + 9e9, "portal")
+    user = UserRow(9, NOW + 9e9, "portal", NOW + 9e9)
     item = replace(SAME, idempotency_key="k", body_mac=b"mac", changed_at=NOW)
     assert judge(item, user, LIVE, Remembered(b"mac", "first")) == Replayed("first")
     assert judge(item, user, LIVE, Remembered(b"other", "first")) == KeyReused()

@@ -36,7 +36,7 @@ class Scene:
         item = NewChange("id", "o", Reference("userName", "jane"), "hook", b"", self.at, self.at + 1, at)
         if isinstance(judge(item, self.newest, None, None), Stale):
             return 409, {"code": "change.stale"}
-        self.newest = UserRow(1, self.at if at is None else at, "hook")
+        self.newest = UserRow(1, self.at if at is None else at, "hook", self.at)
         self.has = change.password
         return None
 

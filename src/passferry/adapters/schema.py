@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 3
+VERSION = 4
 """Of the tables below; each has its revision in ``migrations``. A database of a higher version is refused."""
 
 metadata = MetaData()
@@ -62,6 +62,7 @@ users = Table(
     Column("newest_at", Double, nullable=False),
     Column("newest_source", Text, nullable=False),
     Column("resolved_id", Text),
+    Column("newest_accepted_at", Double),
     Index("users_resolved", "org", "resolved_id"),
 )
 """One row a reference, for good: the order of its accepts outlives its changes."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, select, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, upsert
@@ -20,6 +20,7 @@ from passferry.domain.accepting import (
     Replayed,
     UserRow,
     Verdict,
+    newest_of,
 )
 from passferry.domain.audit import Record
 from passferry.domain.change import Change, Failure, Reference, State
@@ -70,6 +71,12 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
     rows = [{f"b_{name}": value for name, value in row_of(change).items()} for change in changes]
     if rows:
         connection.execute(_UPDATE, rows)
+
+
+def user_row(row: Row[Any]) -> UserRow:
+    """What is kept of a reference; of what an older program wrote, nothing was told."""
+    accepted_at = row.newest_at if row.newest_accepted_at is None else row.newest_accepted_at
+    return UserRow(row.newest_seq, row.newest_at, row.newest_source, accepted_at)
 
 
 # Statements are built once: building one costs more than running it.
@@ -174,6 +181,7 @@ class _Page:
                 "newest_at": user.row.newest_at,
                 "newest_source": user.row.newest_source,
                 "resolved_id": user.resolved_id,
+                "newest_accepted_at": user.row.accepted_at,
             }
             for key, user in self._users.items()
             if user.dirty
@@ -203,8 +211,8 @@ class _Page:
         if resolved is None:
             return own.row if own else None
         keys = (user.key, f"i:{resolved}")
-        same = (one.row for key, one in self._users.items() if key in keys or one.resolved_id == resolved)
-        return max(same, key=lambda row: row.newest_seq, default=None)
+        same = [one.row for key, one in self._users.items() if key in keys or one.resolved_id == resolved]
+        return newest_of(same) if same else None
 
     def _store(self, item: NewChange, replaces: Change | None) -> None:
         record = Record("accepted", item.now, item.source, item.id, item.user.value, State.PENDING.value)
@@ -227,7 +235,7 @@ class _Page:
             self._replace(replaces, item)
         self._new[change.id] = self._live[item.user.key] = change
         old = self._users.get(item.user.key)
-        row = UserRow(change.seq, item.made_at, item.source)
+        row = UserRow(change.seq, item.made_at, item.source, item.now)
         self._users[item.user.key] = _User(row, old.resolved_id if old else None, dirty=True)
 
     def _replace(self, old: Change, item: NewChange) -> None:
@@ -251,9 +259,9 @@ class _Page:
         self._live[item.user.key] = newest
         user = self._users[item.user.key]
         if item.made_at > user.row.newest_at:
-            user.row = UserRow(newest.seq, item.made_at, item.source)
+            user.row = UserRow(newest.seq, item.made_at, item.source, item.now)
         else:
-            user.row = replace(user.row, newest_seq=newest.seq)
+            user.row = replace(user.row, newest_seq=newest.seq, accepted_at=item.now)
         user.dirty = True
 
     def _note(self, item: NewChange, change_id: str) -> None:
@@ -279,10 +287,7 @@ class _Page:
             rows += list(self._connection.execute(_SAME, {"org": self._org, "resolved": sorted(resolved)}))
             by_id = sorted({f"i:{one}" for one in resolved} - keys)
             rows += list(self._connection.execute(_USERS, {"org": self._org, "keys": by_id})) if by_id else []
-        return {
-            row.key: _User(UserRow(row.newest_seq, row.newest_at, row.newest_source), row.resolved_id)
-            for row in rows
-        }
+        return {row.key: _User(user_row(row), row.resolved_id) for row in rows}
 
     def _read_live(self, keys: set[str]) -> dict[str, Change]:
         values = {"org": self._org, "keys": sorted(keys)}

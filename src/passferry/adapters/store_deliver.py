@@ -13,13 +13,12 @@ from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_outcome import (
     ACTOR,
     account_of,
-    chosen_earlier,
+    in_order,
     last_delivered,
     newest,
     recovered,
     set_account,
     settle,
-    settle_order,
 )
 from passferry.domain.audit import PASSED_ON, Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
@@ -194,17 +193,17 @@ class SqlDeliveryStore:
             change = newest(c, change_id)
             if chain is None or change is None or change.state is State.DELIVERING:
                 return Standing(None, None, None)  # whoever sends it settles it, and nobody else
-            if change.resolved_id is None:
+            found_out = change.resolved_id is None
+            if found_out:
                 change = replace(change, resolved_id=resolved_id)
                 c.execute(_RESOLVE_CHANGE, {"b_id": change_id, "b_resolved": resolved_id})
                 values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
                 c.execute(_RESOLVE_USER, values)
             account = account_of(c, change.org, change.resolved_id or resolved_id)
-            if chosen_earlier(c, chain, change, account, now, barred):
+            newest_one = in_order(c, chain, change, account, now, barred, found_out=found_out)
+            if newest_one is None:
                 return Standing(None, None, None)
-            if settle_order(c, chain, change, account, now, barred):
-                return Standing(None, None, None)
-            return Standing(change, account.intent_at, last_delivered(account))
+            return Standing(newest_one, account.intent_at, last_delivered(account))
 
         return await self._database.run(work)
 
@@ -223,7 +222,8 @@ class SqlDeliveryStore:
             account = account_of(c, change.org, change.resolved_id)
             if account.intent_at is not None and now < account.intent_at + block:
                 return float(account.intent_at + block)
-            if settle_order(c, chain, change, account, now, barred):
+            change = in_order(c, chain, change, account, now, barred)
+            if change is None:
                 return None
             attempt = change.attempts + 1
             check_transition(change.state, State.DELIVERING)

@@ -1,6 +1,6 @@
 """What became of a try: the order among a user's changes, the user's account, and the outcome itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, union_a
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, check_seals
 from passferry.adapters.rows import change_of, key_id_of
-from passferry.adapters.store_accept import superseded, write_changes
-from passferry.domain.accepting import UserRow, made_before
+from passferry.adapters.store_accept import superseded, user_row, write_changes
+from passferry.domain.accepting import UserRow, newest_of
 from passferry.domain.audit import Record
 from passferry.domain.change import LIVE, Change, Failure, State, check_transition
 from passferry.domain.messages import message_for
@@ -56,10 +56,10 @@ _REFERENCES_OF = union_all(
         func.coalesce(USERS.c.resolved_id, "") != bindparam("resolved"),
     ),
 )
-_SET_CHOSEN = (
+_SET_SEQ = (
     update(USERS)
     .where(USERS.c.org == bindparam("b_org"), USERS.c.key == bindparam("b_key"))
-    .values(newest_at=bindparam("b_at"), newest_source=bindparam("b_source"))
+    .values(newest_seq=bindparam("b_seq"))
 )
 _ACCEPTED_AS = union_all(
     *(
@@ -73,50 +73,60 @@ _ACCEPTED_AS = union_all(
 """A change of an id has no resolved id before it is its turn."""
 
 
-def settle_order(
-    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
-) -> bool:
-    """Supersede the older of this resolved user's changes; whether ``change`` itself is among them.
+def in_order(
+    c: Connection,
+    chain: Chain,
+    change: Change,
+    account: Row[Any],
+    now: float,
+    barred: MayNotTouch,
+    *,
+    found_out: bool = False,
+) -> Change | None:
+    """``change`` as its resolved user's newest, which supersedes the others; or None: it was superseded.
 
-    Those that will be refused, because their source may not touch the user, outrank nobody.
+    ``found_out``: its user was not known before. Changes that will be refused, because their source may not
+    touch the user, outrank nobody.
     """
     others = [o for o in _of_user(c, change) if o.superseded_by is None]
-    names = [account.resolved_id, *(o.user.value for o in (change, *others))]
-    others = [o for o in others if not barred(o.source, names)]
-    outranks = not barred(change.source, names)
-    newer = max((o for o in others if o.seq > change.seq), key=lambda o: o.seq, default=None)
-    gone: list[Change] = []
-    if newer is not None or account.newest_seq > change.seq:
-        by = newer.id if newer is not None else _accepted_as(c, account, account.newest_seq)
-        gone = [superseded(change, by, now)]
-    gone += [superseded(o, change.id, now) for o in others if o.seq < change.seq and outranks]
-    _end(c, chain, gone, now)
-    return bool(gone) and gone[0].id == change.id
-
-
-def chosen_earlier(
-    c: Connection, chain: Chain, change: Change, account: Row[Any], now: float, barred: MayNotTouch
-) -> bool:
-    """Supersede ``change`` if a password chosen later was accepted before it, under another reference.
-
-    At its accept the references were not known to be one user's, so nothing was there to compare it with.
-    """
+    if not (found_out or others or account.newest_seq > change.seq):
+        return change
     rows = {row.key: row for row in c.execute(_REFERENCES_OF, _user_values(change))}
-    own = rows.pop(change.user.key, None)
-    if own is None or own.newest_seq != change.seq or own.newest_at >= change.accepted_at:
-        return False  # nobody said that it was chosen before it came
-    names = [account.resolved_id, change.user.value, *(key[2:] for key in rows)]
-    before = [r for r in rows.values() if r.newest_seq < change.seq and not barred(r.newest_source, names)]
-    newest = max(before, key=lambda row: row.newest_seq, default=None)
-    if newest is None:
-        return False
-    known = UserRow(newest.newest_seq, newest.newest_at, newest.newest_source)
-    if not made_before(own.newest_at, change.source, known):
-        return False
-    _end(c, chain, [superseded(change, _accepted_as(c, account, newest.newest_seq), now)], now)
-    values = {"b_org": change.org, "b_key": change.user.key}
-    c.execute(_SET_CHOSEN, values | {"b_at": newest.newest_at, "b_source": newest.newest_source})
-    return True
+    names = [account.resolved_id, *(o.user.value for o in (change, *others)), *(key[2:] for key in rows)]
+    others = [o for o in others if not barred(o.source, names)]
+    known = {key: user_row(row) for key, row in rows.items() if not barred(row.newest_source, names)}
+    newer = _newer(change, known, account.newest_seq)
+    if newer is not None:
+        _end(c, chain, [superseded(change, _accepted_as(c, account, newer), now)], now)
+        return None
+    if barred(change.source, names):
+        return change
+    if max((account.newest_seq, *(o.seq for o in others))) > change.seq:
+        change = _put_last(c, chain, change, now)
+    _end(c, chain, [superseded(o, change.id, now) for o in others], now)
+    return change
+
+
+def _newer(change: Change, known: Mapping[str, UserRow], begun: int) -> int | None:
+    """The place in accept order of the change that is newer than ``change``; None when there is none.
+
+    ``known``: the user's references. ``begun``: the place of the newest change that was sent to the user.
+    """
+    last = max((row.newest_seq for row in known.values()), default=0)
+    own = known.get(change.user.key)
+    if own is not None and own.newest_seq == change.seq and last >= begun:
+        newest = newest_of(list(known.values()))
+        return None if newest is own else newest.newest_seq
+    return max(last, begun) if max(last, begun) > change.seq else None
+
+
+def _put_last(c: Connection, chain: Chain, change: Change, now: float) -> Change:
+    """``change`` behind those that were accepted after it although they were older."""
+    record = Record("repeated", now, ACTOR, change.id, change.user.value, change.state.value)
+    last = replace(change, seq=chain.add(record))
+    write_changes(c, [last])
+    c.execute(_SET_SEQ, {"b_org": last.org, "b_key": last.user.key, "b_seq": last.seq})
+    return last
 
 
 def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> None:

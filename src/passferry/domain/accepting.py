@@ -1,6 +1,6 @@
 """Whether a change is taken: decided per user in accept order, inside the transaction that stores it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,6 +49,12 @@ class UserRow:
     newest_seq: int
     newest_at: float  # the newest change's ``made_at``
     newest_source: str
+    accepted_at: float  # when it was accepted
+
+    @property
+    def told(self) -> bool:
+        """Whether somebody said that it was chosen before it was accepted."""
+        return self.newest_at < self.accepted_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,10 @@ def judge(
     told = item.changed_at
     if user is not None and told is not None and made_before(told, item.source, user):
         return Stale()
-    if user is not None and _overtaken(item, user):
-        return Stale()
     if live is not None and live.sealed is not None and not _waits_in_bulk(item, live) and item.same(live):
         return Replayed(live.id)
+    if user is not None and _overtaken(item, user):
+        return Stale()
     return Accepted(live)
 
 
@@ -133,6 +139,22 @@ def made_before(made_at: float, source: str, user: UserRow) -> bool:
     return earlier > 0 if user.newest_source == source else earlier >= CLOCK_TOLERANCE
 
 
+def newest_of(rows: Sequence[UserRow]) -> UserRow:
+    """Of a user known under several references, the one whose newest change is the user's newest.
+
+    That is the one accepted last, as under one reference; but what is older by a time that was told with it
+    makes nothing old. It may come to light only now: at its accept the references were not known to be one
+    user's. Two that were accepted against the order of their times, because the clock was put back, tell
+    nothing by them.
+    """
+    newest, *later = sorted(rows, key=lambda row: row.newest_seq)
+    for row in later:
+        comparable = row.told and newest.accepted_at <= row.accepted_at
+        if not (comparable and made_before(row.newest_at, row.newest_source, newest)):
+            newest = row
+    return newest
+
+
 def _overtaken(item: NewChange, user: UserRow) -> bool:
     """Whether a change that arrived after ``item`` was accepted while ``item`` was held up.
 
@@ -140,7 +162,7 @@ def _overtaken(item: NewChange, user: UserRow) -> bool:
     """
     if item.changed_at is not None or item.arrived_at is None:
         return False
-    return item.arrived_at < user.newest_at <= item.now
+    return item.arrived_at < min(user.newest_at, user.accepted_at) <= item.now
 
 
 def _waits_in_bulk(item: NewChange, live: Change) -> bool:

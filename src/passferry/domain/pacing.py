@@ -34,6 +34,10 @@ ROOM = 0.9
 """A 429 while less than this share of the stated limit is spent is another limit's, which nothing states."""
 SHORT = WINDOW * (1.0 - ROOM)
 """Seconds: where a limit of a minute is used up that early in it, it asks to wait for at least as long."""
+IN_VAIN = 3
+"""So many waits in a row after which the next request is refused as well are no accident, however short."""
+OFTEN, OFTEN_SHARE = 5, 0.05
+"""So many 429s in a minute, and of its requests, are no accident, however short they ask to wait."""
 NOBODY = 0.02
 """Share of the stated limit up to which what others spend in a minute explains no 429."""
 LEAST_SHARE = 0.1
@@ -82,7 +86,7 @@ class Pacer:
         self._sent_ever = 0
         self._refused: deque[float] = deque()
         self._let_in_at = float("-inf")
-        self._in_vain = False  # the last wait: refused again after it
+        self._in_vain = 0  # waits since, after which a request was refused again
         self._others: _Others | None = None
         self._others_before = 0.0  # their rate in the window before
         self._next = now
@@ -186,7 +190,7 @@ class Pacer:
 
     def let_in(self, now: float) -> None:
         """Anything but a 429 was answered."""
-        self._let_in_at, self._in_vain = now, False
+        self._let_in_at, self._in_vain = now, 0
 
     def refused(self, now: float) -> None:
         """A 429 was answered: the target did not count that request."""
@@ -197,17 +201,20 @@ class Pacer:
 
         It is unstated where nothing is stated, and where what is stated leaves room although hardly anybody
         else was seen to spend of it: there is another limit below it, of SCIM alone, say. A short wait early
-        in the minute is no limit of a minute's, unless the first request after it is refused, too.
+        in the minute is no limit of a minute's, unless it is in vain several times in a row, or
+        many requests of a whole minute are refused.
         """
-        self._in_vain |= self._let_in_at < self.blocked_until <= now
+        self._in_vain += self._let_in_at < self.blocked_until <= now
         self.block(now + wait)
         self._forget(now)
         spent = len(self._sent)
         if spent < max(20, self.limit // 10) or not self._unstated():
             return
-        if wait < SHORT and spent < ROOM * self._told and not self._in_vain:
+        refused = len(self._refused)
+        often = refused >= max(OFTEN, OFTEN_SHARE * spent) and self._sent[0] <= now - ROOM * WINDOW
+        if wait < SHORT and spent < ROOM * self._told and not (self._in_vain >= IN_VAIN or often):
             return
-        self._learnt = max(1, min(self.limit, spent - max(1, len(self._refused))))
+        self._learnt = max(1, min(self.limit, spent - max(1, refused)))
         self._learnt_until = now + self._believed_for(now)
         self._learnt_at = now
 
