@@ -77,16 +77,22 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class LeaveAlone:
-    """Nothing is to be done, and why. ``remedy``: what an operator has to do, where there should be more."""
+    """Nothing is to be done, and why.
+
+    ``remedy``: what an operator has to do, where there should be more. ``encrypted``: a new password is
+    there, and could not be decrypted.
+    """
 
     why: str
     remedy: str = ""
+    encrypted: bool = False
 
 
 _THE_SAME = "the password is the same as before"
 _GPG = "set GNUPGHOME for syncpasswords to where the private key is"
 _ON_ALL = "and `password hash gpg key ids` on every domain controller"
 _ANEW = "then initialize syncpasswords anew (docs/sources/samba-ad.md), which sends it again"
+_UNREAD = f"let its user choose another; if this is told of many, {_GPG}; {_ANEW}"
 
 Decision: TypeAlias = HandOver | LeaveAlone
 
@@ -108,8 +114,7 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
         user_attribute: the attribute with the user's name.
 
     Raises:
-        NotSetUp: an attribute is missing without which no change can be told from others, or dated; or a
-            new password is there, and cannot be read.
+        NotSetUp: an attribute is missing without which no change can be told from others.
     """
     guid = guid_of(entry)
     if (reason := _not_a_user(entry)) is not None:
@@ -131,15 +136,17 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
 
 
 def _without_clear_text(entry: Entry, seen: Seen | None, now: Seen) -> LeaveAlone:
-    """Most accounts of a domain never had any. Of one that had, a new password would be lost in silence."""
+    """Most accounts of a domain never had any. Of one that had, a new password would be lost in silence.
+
+    It never ends the run: whoever sets a password that Samba cannot write as UTF-8, such as half a surrogate
+    pair, would stop those of everybody else.
+    """
     if seen is not None and not seen.behind(now):
         return LeaveAlone(_THE_SAME)
     if entry.first(ENCRYPTED):
-        if seen is not None:
-            raise NotSetUp(
-                f"the new password of {entry.text('sAMAccountName')!a} cannot be decrypted: {_GPG}"
-            )
-        return LeaveAlone("the password cannot be decrypted", f"{_GPG}; {_ANEW}")
+        if seen is None:
+            return LeaveAlone("the password cannot be decrypted", f"{_GPG}; {_ANEW}")
+        return LeaveAlone("the new password cannot be decrypted, or is no text", _UNREAD, encrypted=True)
     if seen is not None:
         return LeaveAlone("there is no clear text of the new password", f"{_GPG}, {_ON_ALL}; {_ANEW}")
     return LeaveAlone("there is no clear text")
