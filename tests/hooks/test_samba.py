@@ -85,11 +85,14 @@ def test_a_password_that_must_be_changed_has_the_accounts_time_and_a_version() -
 
 
 @pytest.mark.parametrize("when", ["", "whenChanged: 20261324121212.0Z\n", "whenChanged: yesterday\n"])
-def test_without_a_time_such_a_password_is_not_guessed_to_be_new(when: str) -> None:
-    """The attribute that ``--attributes`` lacks is named."""
+def test_without_a_time_such_a_password_is_as_new_as_the_call(when: str) -> None:
+    """A set-up of an earlier release goes on; the attribute that ``--attributes`` lacks is named."""
     text = CAROL.replace("134399980353990140", "0").replace("whenChanged: 20261124121212.0Z\n", when)
-    with pytest.raises(NotSetUp, match="whenChanged"):
-        decided(text)
+    change = decided(text)
+    assert isinstance(change, HandOver)
+    assert change.changed_at is None
+    assert change.complaint.endswith("--attributes has to name whenChanged")
+    assert decided().complaint == ""  # type: ignore[attr-defined]
 
 
 HIDDEN = CAROL.replace("virtualClearTextUTF8:: IC1UaGlyZC1QYXNzJyIzIA==\n", "")
@@ -336,6 +339,19 @@ def test_what_was_passed_over_is_looked_for_without_making_anything(tmp_path: Pa
     assert check.what.endswith("; and 5 more")
 
 
+def test_an_upgraded_set_up_goes_on_at_a_password_that_must_be_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `--attributes` have no ``whenChanged``: that is in the log, and Samba goes on."""
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: told.append(text))
+    old = CAROL.replace("134399980353990140", "0").replace("whenChanged: 20261124121212.0Z\n", "")
+    code, said, pushed = run(Verdict.ACCEPTED, old)
+    assert (code, said) == (0, "DONE-EXIT: accepted: A sentence.\n")
+    assert [change.changed_at for change in pushed] == [None]
+    assert told[0].startswith("samba: 'carol@ex.test': it is taken for as new as this call: ")
+
+
 def test_what_was_cut_off_is_sent_again(run: Run) -> None:
     """Half an object is no object."""
     code, said, pushed = run(Verdict.ACCEPTED, CAROL[:-8])
@@ -366,6 +382,7 @@ GOOD = Dc("active directory domain controller", "KEY", False, True, CACHE + b" v
             "--decrypt-samba-gpg",
         ),
         (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"syncCommand", b"")), "--script"),
+        (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"whenChanged", b"")), "without whenChanged"),
         (Dc(GOOD.role, "KEY", False, True, GOOD.cache.replace(b"virtualSambaGPG", b"")), "virtualSambaGPG"),
     ],
 )

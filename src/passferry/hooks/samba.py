@@ -67,6 +67,8 @@ def _settle(gateway: Gateway, attribute: str) -> str:
             decision = decide(entry, file.of(guid), attribute)
             if isinstance(decision, LeaveAlone):
                 return _leave_alone(file, guid, entry.text("sAMAccountName") or "", decision)
+            if decision.complaint:
+                journal.complain("samba", f"{decision.user!a}: {decision.complaint}")
             answer = _hand_over(gateway, decision, file.life)
             file.remember(guid, decision.seen)
             return f"{answer.verdict.value}: {answer.message}"

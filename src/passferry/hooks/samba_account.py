@@ -57,13 +57,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A new password. ``changed_at``: epoch seconds; None when the directory does not say."""
+    """A new password.
+
+    ``changed_at``: epoch seconds; None when the directory does not say: then it is as new as the call.
+    ``complaint``: what an operator has to mend all the same.
+    """
 
     guid: str
     user: str
     password: Password
     changed_at: float | None
     seen: Seen
+    complaint: str = ""
 
     def key(self, life: str) -> str:
         """The Idempotency-Key: the same when Samba sends the same password of the same user again.
@@ -132,7 +137,9 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
     if not user or not user.isprintable():
         return LeaveAlone(f"there is no {user_attribute}")
     further = now if seen is None else seen.and_then(now)
-    return HandOver(guid, user, Password(password), _changed_at(entry, now), further)
+    at = _changed_at(entry, now)
+    complaint = "" if at is not None else f"it is taken for as new as this call: {_attributes('whenChanged')}"
+    return HandOver(guid, user, Password(password), at, further, complaint)
 
 
 def _without_clear_text(entry: Entry, seen: Seen | None, now: Seen) -> LeaveAlone:
@@ -156,7 +163,7 @@ def _changed_at(entry: Entry, now: Seen) -> float | None:
     """When the password was set, as far as it is known: never later than the account was changed at all.
 
     The time of the call would let a password that must be changed, however old, win over what its user has
-    chosen meanwhile.
+    chosen meanwhile. A set-up whose ``--attributes`` were made for an earlier release does not say: None.
     """
     if now.last_set:
         return to_epoch(now.last_set)
@@ -165,7 +172,7 @@ def _changed_at(entry: Entry, now: Seen) -> float | None:
         with suppress(ValueError):
             at = datetime.strptime(found[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
             return at.timestamp() + 1  # it is in whole seconds, which have begun
-    raise NotSetUp(_attributes("whenChanged"))
+    return None
 
 
 def _not_a_user(entry: Entry) -> str | None:
