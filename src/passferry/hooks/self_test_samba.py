@@ -1,6 +1,7 @@
 """The self-test of Samba AD: what ``smb.conf`` and ``syncpasswords`` say of the hook. Judging is pure."""
 
 import os
+import pwd
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -97,7 +98,7 @@ def run(values: Mapping[str, str], user_attribute: str) -> int:
         yield from judge(_dc(), user_attribute)
         yield from _passed_over(settings.spool)
 
-    return self_test.run(values, os.environ, own)
+    return self_test.run(values, os.environ, own, pwd.getpwuid(0))
 
 
 def _passed_over(spool: Path) -> list[Check]:
