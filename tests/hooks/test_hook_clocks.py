@@ -92,6 +92,18 @@ def test_a_clock_that_is_far_ahead_delays_no_direct_push(fake: FakeGateway, tmp_
     assert scene.has == "Second-Horse-2"
 
 
+def test_a_change_that_waited_counts_from_when_it_was_made(fake: FakeGateway, tmp_path: Path) -> None:
+    """It is newer than what was there before, and than what was made before it."""
+    scene = Scene(fake, tmp_path, 0)
+    assert scene.push("First-Horse-1") is Verdict.ACCEPTED
+    scene.at += 600
+    waited = SourceChange("jane", Password("Second-Horse-2"), None, "key", age=300.0)
+    assert scene.gateway.push(waited).verdict is Verdict.ACCEPTED
+    older = SourceChange("jane", Password("Third-Horse-3"), None, "other", age=400.0)
+    assert scene.gateway.push(older).verdict is Verdict.OLDER
+    assert scene.has == "Second-Horse-2"
+
+
 def test_a_clock_that_was_set_far_back_loses_no_direct_push(fake: FakeGateway, tmp_path: Path) -> None:
     """Its time would be before that of the first change: the gateway's own clock tells that it is none."""
     scene = Scene(fake, tmp_path, 0)

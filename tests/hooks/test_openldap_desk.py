@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from passferry.hooks.slapd_sock import Key
 from passferry.hooks.verdicts import Answer, Verdict
 
 SUFFIX = "dc=example,dc=org"
+TEN = datetime(2026, 11, 18, 10, tzinfo=UTC).timestamp()
 ALICE = f"uid=alice,{SUFFIX}"
 
 
@@ -232,6 +234,39 @@ def test_what_slapd_could_not_be_asked_about_is_lost_at_the_end_and_said_so(
     assert told[-1] == f"openldap: not handed over: {ALICE!a}: slapd: Connection refused"
     assert scene.desk.left() == 1
     assert not any(pending.secret)
+
+
+@pytest.mark.parametrize("reported", [True, False])
+@pytest.mark.parametrize("spooled", [True, False])
+def test_a_change_that_waited_is_as_old_as_it_is(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, reported: bool, spooled: bool
+) -> None:
+    """One of 10:00 that is handed over at 12:00 does not win over one that was made elsewhere at 11:00.
+
+    What counts is when slapd reported it, or else when it was about to write it.
+    """
+    clock = [0.0]
+    monkeypatch.setattr(held, "SECONDS", 3600.0)
+    with Listening() as listening:
+        gateway = Gateway(listening.settings(scene.folder), lambda: TEN + clock[0], lambda: clock[0])
+        gateway.spool.check()
+        gateway.public_key.keep(PublicKey(PUBLIC))
+        desk = scene.desk = Desk(gateway, scene.folder / "ldapi", "uid", lambda: clock[0])
+        scene.modify()
+        clock[0] += 60
+        if reported:
+            scene.result()
+        clock[0] += 7200
+        desk._take_up_unreported()
+        if spooled:
+            listening.go()
+        scene.work()
+        if spooled:
+            listening.come()
+            gateway.flush(10)
+        (taken,) = listening.taken
+    assert taken.sealed is spooled
+    assert taken.changed_at == ("2026-11-18T10:01:00.000000Z" if reported else "2026-11-18T10:00:00.000000Z")
 
 
 @pytest.mark.parametrize("made", [True, False])

@@ -16,6 +16,19 @@ ATTRIBUTES = (
     "msDS-KeyVersionNumber,whenChanged,virtualSambaGPG,virtualClearTextUTF8"
 )
 
+HALF_A_PAIR = """
+import sys, ldb
+from samba.auth import system_session
+from samba.param import LoadParm
+from samba.samdb import SamDB
+base, config, name = sys.argv[1:]
+db = SamDB(url=base, session_info=system_session(), lp=LoadParm(config))
+change = ldb.Message(db.search(expression=f"(sAMAccountName={name})")[0].dn)
+value = '"Torn-Passw0rd-2\\ud83d"'.encode("utf-16-le", "surrogatepass")
+change["unicodePwd"] = ldb.MessageElement(value, ldb.FLAG_MOD_REPLACE, "unicodePwd")
+db.modify(change)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Dc:
@@ -42,6 +55,11 @@ class Dc:
 
     def set_password(self, name: str, password: str, *options: str) -> None:
         self.user("setpassword", name, f"--newpassword={used(password)}", *options)
+
+    def set_half_a_pair(self, name: str) -> None:
+        """A password that ends with half a surrogate pair: any client may set one, and no text is it."""
+        base = str(self.folder / "dc" / "private" / "sam.ldb")
+        done("/usr/bin/python3", "-c", HALF_A_PAIR, base, self.config, name, env=self.env)
 
     def create_computer(self, name: str) -> None:
         """The account of a machine, with a password as joining sets one."""

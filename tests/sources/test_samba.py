@@ -261,6 +261,23 @@ def test_without_the_key_to_decrypt_samba_comes_again(scene: Scene) -> None:
     scene.arrived(who, "Before-Passw0rd-1", "Locked-Passw0rd-2")
 
 
+def test_a_password_that_is_no_text_stops_nobody(scene: Scene) -> None:
+    """One user sets half a surrogate pair: the others go on, the self-test names the account meanwhile."""
+    who, other = scene.user(), scene.user()
+    scene.dc.create(who, "Before-Passw0rd-1")
+    scene.sync()
+    scene.dc.set_half_a_pair(who)
+    scene.dc.create(other, "Others-Passw0rd-1")
+    log = scene.sync()
+    assert "DONE-EXIT: left alone: the new password cannot be decrypted, or is no text" in log, log
+    scene.arrived(other, "Others-Passw0rd-1")
+    assert f"passed over: '{who}'" in scene.self_test()
+    scene.dc.set_password(who, "After-Passw0rd-3")
+    scene.sync()
+    scene.arrived(who, "Before-Passw0rd-1", "After-Passw0rd-3")
+    assert "passed over" not in scene.self_test()
+
+
 def test_after_a_wrong_attribute_was_mended_every_account_is_sent_again(scene: Scene) -> None:
     """The operator names the right one, and deletes what was seen: no key of before stands in the way."""
     who, account = scene.user(), "otherwise"

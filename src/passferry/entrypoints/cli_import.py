@@ -1,6 +1,7 @@
 """``passferry import``: many new passwords from one file."""
 
 import os
+import shlex
 import stat
 import sys
 import time
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SETTLED = 2.0
 """Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
 OVERTAKEN = "superseded"
-"""Of a row whose user has a newer password: told, and no failure; nothing is left to do."""
+"""Of a row whose user has a newer change: told, and no failure; the import is done with it."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -38,7 +39,7 @@ def import_file(
     at_once: Annotated[bool, typer.Option("--async", help="Do not follow the deliveries.")] = False,
     delete_after: Annotated[
         bool,
-        typer.Option("--delete-after", help="Delete the file once every row has arrived, or was overtaken."),
+        typer.Option("--delete-after", help="Delete the file once every row has arrived."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
 ) -> None:
@@ -135,6 +136,22 @@ class Import:
         else:
             print(f"{self.path} is kept: it is not the file that was sent", file=sys.stderr)
 
+    def _keep(self, overtaken: int) -> None:
+        """Say why the file stays: of a newer change a source is told only that it was accepted.
+
+        If it ends otherwise than applied, the file may be the only place where its user's password still is.
+        """
+        from passferry.entrypoints import import_journal as journals
+
+        both = shlex.join([str(self.path), f"{self.path}{journals.ENDING}"])
+        print(
+            f"{self.path} is kept: of {overtaken} rows a newer change was accepted,"
+            " which may not have arrived\n"
+            "hint: see `passferry changes list` at the gateway; once the newest of each user is applied:"
+            f" rm {both}",
+            file=sys.stderr,
+        )
+
     # --- asking only -------------------------------------------------------------------------
 
     def ask_only(self, *, lookup: bool) -> NoReturn:
@@ -221,12 +238,15 @@ class Import:
         counts["pending"] += len(journal.changes) - len(journal.ended)
         self._report(rows, counts, told)
         failed = [one for one in told if one["status"] != OVERTAKEN]
-        if not failed and (not follow or not counts["pending"]):
+        done = not failed and (not follow or not counts["pending"])
+        if delete_after and done and len(told) > len(failed):
+            self._keep(len(told) - len(failed))
+        elif done:
             journal.remove()
             if delete_after:
                 self._delete()
         elif delete_after:
-            print(f"{self.path} is kept: not every row has arrived or was overtaken", file=sys.stderr)
+            print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
         raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
 
     # --- saying ------------------------------------------------------------------------------

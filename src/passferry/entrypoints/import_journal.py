@@ -71,7 +71,7 @@ class Journal:
         """What is reported of each row that was refused, or whose change ended otherwise than applied.
 
         One is `superseded` when a newer change of its user was accepted before it (`change.stale`) or after
-        it: that user has a newer password, and nothing is left to do.
+        it: that one is delivered instead. Whether it arrives is not known here.
         """
         refused = [
             {"row": row, "status": "superseded" if code == STALE else "refused", "code": code}

@@ -53,6 +53,7 @@ class SourceChange:
     password: Password
     changed_at: float | None  # epoch seconds when the source knows it, else None
     key: str  # the Idempotency-Key: 1-255 visible ASCII, never derived from the password alone
+    age: float = 0.0  # without changed_at: seconds ago that it was made, by a clock that never jumps
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class Gateway:
         """
         deadline = self._monotonic() + self.settings.seconds
         now = self._after_all_letters()
-        at = now if change.changed_at is None else change.changed_at
+        at = now - change.age if change.changed_at is None else change.changed_at
         later = patient and self._monotonic() < self._away_until
         if self.spool.is_empty() and not later:
             settled, why = self._push_now(change, at, deadline)

@@ -14,13 +14,15 @@ SECONDS = 60.0
 class Pending:
     """One new password.
 
-    ``until``: seconds of a clock that never jumps; ``away``: why slapd could not be asked about it, if so.
+    ``until``, ``made``: seconds of a clock that never jumps; the latter when slapd reported that it was
+    written, and until then when it was about to be. ``away``: why slapd could not be asked about it, if so.
     """
 
     dn: str
     user: str
     secret: bytearray = field(repr=False)
     until: float = 0.0
+    made: float = 0.0
     away: str = ""
 
     def wipe(self) -> None:
@@ -53,7 +55,7 @@ class Held:
             if len(self._held) + len(self._unreported) >= MOST:
                 return False
             self._give_up(ticket)
-            pending.until = now + SECONDS
+            pending.until, pending.made = now + SECONDS, now
             self._held[ticket] = pending
             return True
 

@@ -105,6 +105,7 @@ class Desk:
         if pending is None:
             return
         if result.code == 0:
+            pending.made = self._monotonic()
             self._confirmed.put(pending)
         else:
             pending.wipe()
@@ -188,8 +189,10 @@ class Desk:
     def _hand_over(self, pending: Pending, key: str, stopped: Event) -> None:
         if not self._is_current(pending, stopped):
             return
-        change = SourceChange(pending.user, Password(pending.secret.decode()), None, key)
+        password = Password(pending.secret.decode())
         while True:
+            age = self._monotonic() - pending.made  # it may have waited for long: it is no newer for that
+            change = SourceChange(pending.user, password, None, key, age)
             answer = self._gateway.push(change, patient=True)
             journal.note("openldap", pending.user, answer)
             if answer.verdict is not Verdict.LOST:

@@ -16,9 +16,10 @@ from passferry.hooks.calling import gateway_for
 from passferry.hooks.codes import DONE, FAILED
 from passferry.hooks.conceal import conceal
 from passferry.hooks.gateway import Gateway, SourceChange
+from passferry.hooks.gnupg import REMEDY, gnupg_home, has_no_secret_key
 from passferry.hooks.ldif import MOST_BYTES, NotLdif, read_entry
 from passferry.hooks.samba_account import HandOver, LeaveAlone, NotSetUp, decide, guid_of
-from passferry.hooks.samba_seen import SeenUnusable, open_seen
+from passferry.hooks.samba_seen import SeenFile, SeenUnusable, open_seen
 from passferry.hooks.spool import SpoolUnusable
 from passferry.hooks.verdicts import Answer, Verdict
 
@@ -65,16 +66,27 @@ def _settle(gateway: Gateway, attribute: str) -> str:
             guid = guid_of(entry)
             decision = decide(entry, file.of(guid), attribute)
             if isinstance(decision, LeaveAlone):
-                if decision.remedy:
-                    account = entry.text("sAMAccountName")
-                    journal.complain("samba", f"{account!a}: {decision.why}: {decision.remedy}")
-                return f"left alone: {decision.why}"
+                return _leave_alone(file, guid, entry.text("sAMAccountName") or "", decision)
+            if decision.complaint:
+                journal.complain("samba", f"{decision.user!a}: {decision.complaint}")
             answer = _hand_over(gateway, decision, file.life)
             file.remember(guid, decision.seen)
             return f"{answer.verdict.value}: {answer.message}"
     except (NotLdif, NotSetUp, SeenUnusable, SpoolUnusable) as error:
         problem = str(error)
     raise _NotDone(problem)
+
+
+def _leave_alone(file: SeenFile, guid: str, account: str, found: LeaveAlone) -> str:
+    """Remembered as passed over, not as seen: it is told of again when Samba sends it again."""
+    if found.encrypted and has_no_secret_key(gnupg_home(os.environ)):
+        raise NotSetUp(f"the new password of {account!a} cannot be decrypted: {REMEDY}")
+    if found.remedy:
+        journal.complain("samba", f"{account!a}: {found.why}: {found.remedy}")
+        file.unread(guid, account, found.why)
+    else:
+        file.read(guid)
+    return f"left alone: {found.why}"
 
 
 def _hand_over(gateway: Gateway, change: HandOver, life: str) -> Answer:

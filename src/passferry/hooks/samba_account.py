@@ -57,13 +57,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A new password. ``changed_at``: epoch seconds; None when the directory does not say."""
+    """A new password.
+
+    ``changed_at``: epoch seconds; None when the directory does not say: then it is as new as the call.
+    ``complaint``: what an operator has to mend all the same.
+    """
 
     guid: str
     user: str
     password: Password
     changed_at: float | None
     seen: Seen
+    complaint: str = ""
 
     def key(self, life: str) -> str:
         """The Idempotency-Key: the same when Samba sends the same password of the same user again.
@@ -77,16 +82,22 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class LeaveAlone:
-    """Nothing is to be done, and why. ``remedy``: what an operator has to do, where there should be more."""
+    """Nothing is to be done, and why.
+
+    ``remedy``: what an operator has to do, where there should be more. ``encrypted``: a new password is
+    there, and could not be decrypted.
+    """
 
     why: str
     remedy: str = ""
+    encrypted: bool = False
 
 
 _THE_SAME = "the password is the same as before"
 _GPG = "set GNUPGHOME for syncpasswords to where the private key is"
 _ON_ALL = "and `password hash gpg key ids` on every domain controller"
 _ANEW = "then initialize syncpasswords anew (docs/sources/samba-ad.md), which sends it again"
+_UNREAD = f"let its user choose another; if this is told of many, {_GPG}; {_ANEW}"
 
 Decision: TypeAlias = HandOver | LeaveAlone
 
@@ -108,8 +119,7 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
         user_attribute: the attribute with the user's name.
 
     Raises:
-        NotSetUp: an attribute is missing without which no change can be told from others, or dated; or a
-            new password is there, and cannot be read.
+        NotSetUp: an attribute is missing without which no change can be told from others.
     """
     guid = guid_of(entry)
     if (reason := _not_a_user(entry)) is not None:
@@ -127,19 +137,23 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
     if not user or not user.isprintable():
         return LeaveAlone(f"there is no {user_attribute}")
     further = now if seen is None else seen.and_then(now)
-    return HandOver(guid, user, Password(password), _changed_at(entry, now), further)
+    at = _changed_at(entry, now)
+    complaint = "" if at is not None else f"it is taken for as new as this call: {_attributes('whenChanged')}"
+    return HandOver(guid, user, Password(password), at, further, complaint)
 
 
 def _without_clear_text(entry: Entry, seen: Seen | None, now: Seen) -> LeaveAlone:
-    """Most accounts of a domain never had any. Of one that had, a new password would be lost in silence."""
+    """Most accounts of a domain never had any. Of one that had, a new password would be lost in silence.
+
+    It never ends the run: whoever sets a password that Samba cannot write as UTF-8, such as half a surrogate
+    pair, would stop those of everybody else.
+    """
     if seen is not None and not seen.behind(now):
         return LeaveAlone(_THE_SAME)
     if entry.first(ENCRYPTED):
-        if seen is not None:
-            raise NotSetUp(
-                f"the new password of {entry.text('sAMAccountName')!a} cannot be decrypted: {_GPG}"
-            )
-        return LeaveAlone("the password cannot be decrypted", f"{_GPG}; {_ANEW}")
+        if seen is None:
+            return LeaveAlone("the password cannot be decrypted", f"{_GPG}; {_ANEW}")
+        return LeaveAlone("the new password cannot be decrypted, or is no text", _UNREAD, encrypted=True)
     if seen is not None:
         return LeaveAlone("there is no clear text of the new password", f"{_GPG}, {_ON_ALL}; {_ANEW}")
     return LeaveAlone("there is no clear text")
@@ -149,7 +163,7 @@ def _changed_at(entry: Entry, now: Seen) -> float | None:
     """When the password was set, as far as it is known: never later than the account was changed at all.
 
     The time of the call would let a password that must be changed, however old, win over what its user has
-    chosen meanwhile.
+    chosen meanwhile. A set-up whose ``--attributes`` were made for an earlier release does not say: None.
     """
     if now.last_set:
         return to_epoch(now.last_set)
@@ -158,7 +172,7 @@ def _changed_at(entry: Entry, now: Seen) -> float | None:
         with suppress(ValueError):
             at = datetime.strptime(found[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
             return at.timestamp() + 1  # it is in whole seconds, which have begun
-    raise NotSetUp(_attributes("whenChanged"))
+    return None
 
 
 def _not_a_user(entry: Entry) -> str | None:

@@ -11,7 +11,7 @@ import pwd
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -67,6 +67,8 @@ def run(
     env: Mapping[str, str],
     own: Callable[[HookSettings], Iterable[Check]],
     user: pwd.struct_passwd | None = None,
+    *,
+    root_too: bool = True,
 ) -> int:
     """Print every check; 0 when none failed.
 
@@ -75,6 +77,8 @@ def run(
         env: as the hook itself reads it.
         own: the source's checks.
         user: who runs the hook, if not whoever runs this. Root then looks at settings and spool as they do.
+        root_too: whether that may be root, where ``user`` is not known. If not, root takes the owner of the
+            spool for them, and makes nothing where there is none.
     """
     config = values.get("config")
     failed = False
@@ -86,7 +90,7 @@ def run(
             fail(each, "docs/sources/hand-over.md has every key") for each in error.problems
         ]
     else:
-        checks = _all(settings, own, user)
+        checks = _all(settings, own, user, root_too=root_too)
     for check in checks:
         failed = failed or check.grade is Grade.FAIL
         print(f"{check.grade.value:4}  {check.what}", flush=True)
@@ -96,13 +100,21 @@ def run(
 
 
 def _all(
-    settings: HookSettings, own: Callable[[HookSettings], Iterable[Check]], user: pwd.struct_passwd | None
+    settings: HookSettings,
+    own: Callable[[HookSettings], Iterable[Check]],
+    user: pwd.struct_passwd | None,
+    *,
+    root_too: bool,
 ) -> Iterator[Check]:
     gateway = Gateway(settings)
     yield ok(f"the gateway is {settings.url}; when it gives no verdict, a veto will {settings.when_away}")
+    known = user is not None or root_too or not _by_root()
+    if not known:
+        user = _owner(settings.spool)
+        known = user is not None and user.pw_uid != 0
     with acting_as(user):
-        yield from of_spool(gateway, time.time())
-        yield from of_gateway(gateway, time.time)
+        yield from of_spool(gateway, time.time(), user) if known else [_not_looked_at(settings.spool)]
+        yield from of_gateway(gateway, time.time, keep=known)
     yield from own(settings)
 
 
@@ -127,15 +139,15 @@ def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
 # --- the gateway -----------------------------------------------------------------------------
 
 
-def of_gateway(gateway: Gateway, now: Callable[[], float]) -> Iterator[Check]:
-    """Whether it answers this source, and takes what it would send; its public key is fetched."""
+def of_gateway(gateway: Gateway, now: Callable[[], float], *, keep: bool = True) -> Iterator[Check]:
+    """Whether it answers this source, and takes what it would send; ``keep``: its public key is fetched."""
     seconds = max(5.0, gateway.settings.seconds)
     try:
         reply = gateway.wire.call("GET", "/sync/key", seconds)
     except Unreachable as error:
         text = str(error)
     else:
-        yield from _of_key(gateway, reply, now())
+        yield from _of_key(gateway, reply, now(), keep=keep)
         if reply.status in (200, 404):
             yield _of_policy(gateway, seconds)
         return
@@ -143,7 +155,7 @@ def of_gateway(gateway: Gateway, now: Callable[[], float]) -> Iterator[Check]:
         f"no answer from {gateway.settings.url}: {text}",
         "is `passferry serve` running there? see url, ca_file",
     )
-    if gateway.public_key.read() is None:
+    if keep and gateway.public_key.read() is None:
         yield fail("there is no public key to seal to while the gateway is away", _BY_HAND)
 
 
@@ -158,7 +170,7 @@ _REFUSED = {
 }
 
 
-def _of_key(gateway: Gateway, reply: Reply, now: float) -> Iterator[Check]:
+def _of_key(gateway: Gateway, reply: Reply, now: float, *, keep: bool) -> Iterator[Check]:
     if reply.status in _REFUSED:
         yield fail(*_REFUSED[reply.status])
         return
@@ -173,7 +185,8 @@ def _of_key(gateway: Gateway, reply: Reply, now: float) -> Iterator[Check]:
         )
     else:
         yield ok("the gateway answers, and knows the access key")
-        yield _kept(gateway)
+        if keep:
+            yield _kept(gateway)
     yield from of_clock(reply.headers.get("date"), now)
 
 
@@ -233,8 +246,8 @@ def of_verdict(reply: Reply, org: str | None) -> Check:
 # --- the spool -------------------------------------------------------------------------------
 
 
-def of_spool(gateway: Gateway, now: float) -> Iterator[Check]:
-    """Whether it can be written, and what waits in it."""
+def of_spool(gateway: Gateway, now: float, user: pwd.struct_passwd | None) -> Iterator[Check]:
+    """Whether it can be written, and what waits in it. ``user`` runs the hook, or else we."""
     spool = gateway.spool
     reason = ""
     try:
@@ -248,12 +261,8 @@ def of_spool(gateway: Gateway, now: float) -> Iterator[Check]:
     except OSError as error:
         reason = f"the spool {spool.folder} cannot be written: {error.strerror}"
     if reason:
-        who = _name(os.geteuid())
-        yield fail(
-            reason,
-            f"it is a folder of its own of the user who runs the hook, who is {who} to this test:"
-            f" install -d -m 0700 -o {who} {spool.folder}",
-        )
+        who = _name(os.geteuid()) if user is None else user.pw_name
+        yield fail(reason, _of_ones_own(spool.folder, who))
         return
     yield ok(f"the spool {spool.folder} can be written")
     if waiting:
@@ -267,6 +276,38 @@ def of_spool(gateway: Gateway, now: float) -> Iterator[Check]:
             f"{len(aside)} letters were set aside: nobody will get these passwords",
             f"they were broken, or waited too long; look at the log, then delete {spool.folder}/aside/*",
         )
+
+
+def _of_ones_own(folder: Path, who: str) -> str:
+    """How the hook of ``who`` gets a spool; never by taking one from somebody else."""
+    owner = _owner(folder)
+    if owner is not None and owner.pw_name != who:
+        name = owner.pw_name
+        return (
+            f"it is {name}'s, and {who} runs the hook to this test: if {name} does, run it with"
+            f" sudo -u {name}; else name another folder as spool"
+        )
+    return (
+        f"it is a folder of its own of the user who runs the hook, who is {who} to this test:"
+        f" install -d -m 0700 -o {who} {folder}"
+    )
+
+
+def _not_looked_at(folder: Path) -> Check:
+    return warn(
+        f"the spool {folder} was not looked at, and no public key was fetched: root does not run this hook",
+        "run it with sudo -u USER, who does; the spool has to be theirs",
+    )
+
+
+def _by_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _owner(folder: Path) -> pwd.struct_passwd | None:
+    with suppress(OSError, KeyError):
+        return pwd.getpwuid(folder.lstat().st_uid)
+    return None
 
 
 def _name(uid: int) -> str:

@@ -150,7 +150,7 @@ def run(values: Mapping[str, str]) -> int:
                 "run it as root; --slapd-config names slapd.conf, or the folder slapd.d",
             )
 
-    return self_test.run(values, os.environ, own, _who_runs_the_hook(values))
+    return self_test.run(values, os.environ, own, _who_runs_the_hook(values), root_too=False)
 
 
 def _who_runs_the_hook(values: Mapping[str, str]) -> pwd.struct_passwd | None:

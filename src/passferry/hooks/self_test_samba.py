@@ -1,18 +1,21 @@
 """The self-test of Samba AD: what ``smb.conf`` and ``syncpasswords`` say of the hook. Judging is pure."""
 
 import os
+import pwd
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from passferry.hooks import self_test
 from passferry.hooks.samba_account import ENCRYPTED, NEEDED
+from passferry.hooks.samba_seen import SeenUnusable, unread_in
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
 CACHE = "user-syncpasswords-cache.ldb"
+MOST_LISTED = 20
 _SECONDS = 30
 
 
@@ -69,6 +72,20 @@ def _syncpasswords(dc: Dc, user_attribute: str) -> list[Check]:
     return found or [ok("syncpasswords was initialized with every attribute that is needed")]
 
 
+def of_unread(unread: Sequence[tuple[str, str]]) -> list[Check]:
+    """What is said of accounts whose newest password was passed over, each with the reason."""
+    if not unread:
+        return []
+    listed = "; ".join(f"{account!a}: {why}" for account, why in unread[:MOST_LISTED])
+    more = f"; and {len(unread) - MOST_LISTED} more" if len(unread) > MOST_LISTED else ""
+    return [
+        warn(
+            f"passwords of {len(unread)} accounts were passed over: {listed}{more}",
+            "a few: let these users choose another password. Many: see GNUPGHOME and the machine's log",
+        )
+    ]
+
+
 # --- this machine ----------------------------------------------------------------------------
 
 
@@ -79,8 +96,16 @@ def run(values: Mapping[str, str], user_attribute: str) -> int:
         if os.geteuid() != 0:
             yield warn("this is not root, who runs syncpasswords", "run it as root")
         yield from judge(_dc(), user_attribute)
+        yield from _passed_over(settings.spool)
 
-    return self_test.run(values, os.environ, own)
+    return self_test.run(values, os.environ, own, pwd.getpwuid(0))
+
+
+def _passed_over(spool: Path) -> list[Check]:
+    try:
+        return of_unread(unread_in(spool))
+    except SeenUnusable as error:
+        return [fail(str(error), "docs/sources/samba-ad.md, Initialize it anew")]
 
 
 def _dc() -> Dc:
