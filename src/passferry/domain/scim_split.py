@@ -50,10 +50,10 @@ def split_user(text: str) -> Split:
     Raises ``BadScim``.
     """
     _once(text)
-    found, passwords = _parted(_members(text))
+    found, password = _parted(_members(text))
     names = {name.casefold(): value for name, value in found}
     rest = joined(found) if names.keys() - {"schemas", "id", "meta"} else None
-    return Split(_last(passwords), rest, text_of(value_of(names.get("username", "null"))))
+    return Split(password, rest, text_of(value_of(names.get("username", "null"))))
 
 
 def split_patch(text: str) -> Split:
@@ -75,7 +75,7 @@ def split_patch(text: str) -> Split:
         raise _twice()
     operations = ",".join(kept)
     body = f'{{"schemas":[{json.dumps(PATCH_OP)}],"Operations":[{operations}]}}'
-    return Split(_last(passwords), body if kept else None)
+    return Split(passwords[0] if passwords else None, body if kept else None)
 
 
 def _operation(text: str) -> tuple[str | None, Password | None]:
@@ -115,32 +115,52 @@ def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | No
     value = named.get("value", "null")
     if not isinstance(value_of(value), dict):
         raise BadScim("invalidValue", "without a path, value must be an object")
-    found, passwords = _parted(_members(value))
-    password = _last(passwords)
+    found, password = _parted(_members(value))
     if not found and password is not None:
         return None, password
     return joined([("op", json.dumps(op)), ("value", joined(found))]), password
 
 
-def _parted(found: _Members) -> tuple[_Members, list[Password]]:
-    """The members that are no password, and the passwords."""
+def _parted(found: _Members) -> tuple[_Members, Password | None]:
+    """The members that are no password, and the password.
+
+    Attributes may stand below their schema's name, once: one such object within another is nobody's user, and
+    each would have to be read as often as it is deep.
+    """
+    kept, passwords = _apart(found)
+    rest: _Members = []
+    for name, text in kept:
+        if not _is_own_schema(name, text):
+            rest.append((name, text))
+            continue
+        inner, more = _apart(_members(text))
+        if any(_is_own_schema(*each) for each in inner):
+            raise BadScim("invalidSyntax", "a user's schema stands within itself")
+        passwords += more
+        rest += [(name, joined(inner))] if inner else []
+    if len(passwords) > 1:
+        raise _twice()
+    return rest, passwords[0] if passwords else None
+
+
+def _is_own_schema(name: str, text: str) -> bool:
+    return name.casefold() == _USER and text.startswith("{")
+
+
+def _apart(found: _Members) -> tuple[_Members, list[Password]]:
+    """The members beside passwords, and the passwords; the schema's own name may have more below it."""
     kept: _Members = []
     passwords: list[Password] = []
     for name, text in found:
         folded = name.casefold()
-        value = value_of(text)
         if folded in _NAMES:
-            passwords += [_password(text)] if value is not None else []
-        elif folded == _USER and isinstance(value, dict):  # attributes below their schema's name
-            inner, more = _parted(_members(text))
-            passwords += more
-            kept += [(name, joined(inner))] if inner else []
-        elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value):
+            passwords += [_password(text)] if value_of(text) is not None else []
+        elif _is_own_schema(name, text):
+            kept.append((name, text))
+        elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value_of(text)):
             raise _misplaced()
         else:
             kept.append((name, text))
-    if len(passwords) > 1:
-        raise _twice()
     return kept, passwords
 
 
@@ -149,10 +169,6 @@ def _password(text: str) -> Password:
     if value is None:
         raise BadScim("invalidValue", "a password must be a string")
     return Password(value)
-
-
-def _last(passwords: list[Password]) -> Password | None:
-    return passwords[-1] if passwords else None
 
 
 def _twice() -> BadScim:
