@@ -191,6 +191,42 @@ def test_a_user_with_a_password_elsewhere_is_refused(user: dict[str, Any], scim_
     assert refusal(split_user, json.dumps(user)) == scim_type
 
 
+LIKE_ONE = [
+    *("/password", "#/password", "/Password/", f"{URN}/password", "urn:x:User/password", '"password"'),
+    *("password,", "$.password", "userPassword", "/userPassword", "user_password", "new-password"),
+    *("passwords[0]", "x['password']", "\uff50assword", "password\u200b", "password_policy", "password_hash"),
+]
+
+
+@pytest.mark.parametrize("name", LIKE_ONE)
+def test_a_password_by_a_name_that_is_not_scims_is_refused(name: str) -> None:
+    """As a path, a member, or below one: it would be lost, or go on to a target that knows the name."""
+    for value in (CANARY, {"value": CANARY}):
+        assert refusal(split_patch, patch({"op": "replace", "path": name, "value": value})) == "invalidPath"
+        assert refusal(split_patch, patch({"op": "add", "value": {name: value}})) == "invalidPath"
+        assert (
+            refusal(split_patch, patch({"op": "add", "path": "x", "value": {name: value}})) == "invalidPath"
+        )
+        assert refusal(split_user, json.dumps(USER | {name: value})) == "invalidPath"
+        assert refusal(split_user, json.dumps(USER | {URN: {name: value}})) == "invalidPath"
+        assert refusal(split_user, json.dumps(USER | {"x": [{name: value}]})) == "invalidPath"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("passwordPolicy", "lastPasswordSet", "passwordless", "urn:x:User:passwordNeverExpires"),
+        *('roles[value eq "Password Reset"].display', 'x[a eq "\\"password" and b ne "password"]'),
+    ],
+)
+def test_an_attribute_whose_name_only_begins_like_one_is_passed_on(path: str) -> None:
+    """One word is another name; and what a filter compares with is a value."""
+    split = split_patch(patch({"op": "replace", "path": path, "value": "x"}))
+    assert json.dumps(path) in (split.rest or "")
+    whole = split_user(json.dumps(USER | {path: "x"}))
+    assert json.loads(whole.rest or "")[path] == "x"
+
+
 @pytest.mark.parametrize(
     "nested",
     [

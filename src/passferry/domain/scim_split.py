@@ -7,6 +7,7 @@ go on with the rest. What remains is the text that came, member by member: see `
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ from passferry.domain.scim import PATCH_OP, USER_SCHEMA, NotScim, elements, memb
 
 _USER = USER_SCHEMA.casefold()
 _NAMES = frozenset({"password", f"{_USER}:password"})
-_NAMED_LIKE_ONE = re.compile(r"(?:^|[:.\[\s])passwords?(?:$|[\].:\[\s])")
+_LIKE_ONE = re.compile(r"(?<![^\W_])(?:user)?passwords?(?![^\W_])")
+_COMPARED_WITH = re.compile(r'(?<![^\W_])(?:eq|ne|co|sw|ew|g[te]|l[te])\s+"(?:[^"\\]|\\.)*"')
 _OF_AN_OPERATION = ("op", "path", "value")
 _OPS = ("add", "replace", "remove")
 
@@ -92,7 +94,7 @@ def _operation(text: str) -> tuple[str | None, Password | None]:
         if op == "remove":
             raise BadScim("mutability", "a password cannot be removed")
         return None, _password(named.get("value", "null"))
-    if _NAMED_LIKE_ONE.search(place):
+    if _named_like_one(place):
         raise _misplaced()
     if place in ("", _USER) and op != "remove":
         return _pathless(op, named)
@@ -106,7 +108,7 @@ def _named(text: str, known: tuple[str, ...]) -> dict[str, str]:
     """The members by their names in lower case. Beside those that are ``known`` no password may stand."""
     found = {name.casefold(): value for name, value in _members(text)}
     for name, value in found.items():
-        if name not in known and (_NAMED_LIKE_ONE.search(name) or _mentions_one(value_of(value))):
+        if name not in known and (_named_like_one(name) or _mentions_one(value_of(value))):
             raise _misplaced()
     return found
 
@@ -157,7 +159,7 @@ def _apart(found: _Members) -> tuple[_Members, list[Password]]:
             passwords += [_password(text)] if value_of(text) is not None else []
         elif _is_own_schema(name, text):
             kept.append((name, text))
-        elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value_of(text)):
+        elif _named_like_one(folded) or _mentions_one(value_of(text)):
             raise _misplaced()
         else:
             kept.append((name, text))
@@ -186,13 +188,24 @@ def _mentions_one(value: Any) -> bool:
         one = waiting.pop()
         inner: Iterable[Any] = ()
         if isinstance(one, dict):
-            if any(_NAMED_LIKE_ONE.search(name.casefold()) for name in one):
+            if any(_named_like_one(name.casefold()) for name in one):
                 return True
             inner = one.values()
         elif isinstance(one, list):
             inner = one
         waiting += inner
     return False
+
+
+def _named_like_one(name: str) -> bool:
+    """Whether a name or path has a password's name as a word of its own, whatever else stands beside it.
+
+    So `/password`, `#/password`, `"password"` and `user_password`, which a target may understand. Also
+    `password_hash` and `password_policy`: better an attribute too few, and told, than a secret that is passed
+    on. Not `passwordPolicy`, which is one word. What a filter compares with is a value, and no name.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return _LIKE_ONE.search(_COMPARED_WITH.sub("", folded)) is not None
 
 
 def _members(text: str) -> _Members:
