@@ -15,6 +15,7 @@ from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
+from passferry.domain.source_rules import provisions
 from passferry.entrypoints import scim_answers, scim_pass
 from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_guard import Exchange
@@ -27,7 +28,6 @@ MOST_BYTES = 256 * 1024
 """Of a request body: a user with fifty skills is far below."""
 READ_SECONDS = scim_pass.READ_SECONDS
 ONLY_PASSWORDS = "this org takes passwords only: those of existing users, by PUT or PATCH"
-MAY_NOT_PROVISION = 'this source may push passwords alone: see scim = "proxy" of a source'
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
@@ -97,20 +97,13 @@ class Call:
 
     @property
     def proxied(self) -> bool:
-        """Whether everything but passwords is passed on, or refused to one who may not."""
-        return self.org in self.parts.proxies and self.caller.rules.scim != "passwords"
-
-    @property
-    def provisions(self) -> bool:
-        """Whether this source may have it passed on."""
-        return self.proxied and self.caller.rules.scim == "proxy"
+        """Whether everything but passwords is passed on for this source; else it is ignored or refused."""
+        return self.org in self.parts.proxies and provisions(self.caller.rules)
 
     def may_write(self) -> None:
         """Raise ``Refused`` or ``NotAccepted`` unless a request to change something may be passed on now."""
         if not self.proxied:
             raise Refused(failed(501, ONLY_PASSWORDS))
-        if not self.provisions:  # an error, since a success would say that a leaver is inactive now
-            raise Refused(failed(403, MAY_NOT_PROVISION))
         if self.parts.paused(self.org) is not None:
             raise Refused(failed(503, "this org is paused [org.paused]", None, ((b"retry-after", b"60"),)))
         self.parts.accept.admit(self.caller, self.org)
