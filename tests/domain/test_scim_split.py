@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passferry.domain.passed_on import attributes_of
+from passferry.domain.passed_on import asked
 from passferry.domain.password import Password
 from passferry.domain.scim import PATCH_OP, USER_SCHEMA, members
 from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
@@ -350,7 +350,8 @@ def test_the_longest_body_is_read_at_once_however_it_is_nested(kind: str) -> Non
         started = time.process_time()
         with contextlib.suppress(BadScim):
             split(text)
-        attributes_of(method, "Groups", text)
+        with contextlib.suppress(BadScim):
+            asked(method, "Groups", text)
         assert time.process_time() - started < 1.0
 
 

@@ -3,17 +3,16 @@
 import json
 from typing import Any
 
-import anyio
 import pytest
 import structlog
 
 from http_fakes import GOOD, USER, change
 from passferry.domain.accepting import Stopped
+from passferry.domain.answers import Answer
 from passferry.domain.change import Evidence, State
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.source_rules import SourceRules
-from passferry.entrypoints.scim_pass import Passing
-from passferry.store_ports import Caller, StoreBusy
+from passferry.store_ports import StoreBusy
 from scim_fakes import JANE, SCHEMA, ScimWorld, by_filter, is_error
 
 APPLIED = change("x", state=State.APPLIED, evidence=Evidence.CONFIRMED)
@@ -284,18 +283,20 @@ def test_nobody_gets_a_protected_name_by_patch(operation: Any) -> None:
 
 
 def test_the_trail_names_what_the_caller_named_even_where_more_is_sent() -> None:
-    """As where a whole user goes to the target for the sake of one attribute."""
+    """A whole user goes to the target for the sake of one attribute, and nothing of it can be in the way."""
     world = ScimWorld()
-    caller = Caller("k", "okta", "source", ())
-    passing = Passing(
-        world.provider,
-        world.accept,
-        world.passes,
-        world.clock,
-        caller,
-        "emea",
-        foreign=False,
-        named=("title",),
-    )
-    anyio.run(passing.send, "PUT", "Users", USER, json.dumps(JANE | {"title": "x"}))
-    assert told(world)[0][1]["attributes"] == ["title"]
+    world.provider.users = {USER: JANE | {"roles": ["agent"], "odd": {"a": 1, "A": 2}}}
+    body = {"userName": "jane@example.com", "title": "x", "password": GOOD}
+    assert world.scim("PUT", f"/Users/{USER}", body, org="emea").status_code == 200
+    assert told(world)[0][1]["attributes"] == ["title", "userName"]
+    assert json.loads(world.provider.sent[0][2] or "")["odd"] == {"a": 1, "A": 2}
+    assert [each.password.reveal() for each in world.accept.requests] == [GOOD]
+
+
+def test_one_request_counts_once_towards_the_hour_however_often_it_is_sent() -> None:
+    """A user who moves meanwhile must not stop a source that did nothing wrong; each try is written down."""
+    world = ScimWorld(rules={"portal": SourceRules(most_an_hour=3)})
+    world.provider.answers = [Answer(412), Answer(412)]
+    assert world.put(None, org="emea").status_code == 200
+    assert world.passes.limits == [3, None, None]
+    assert [kind for kind, _ in told(world)] == ["passed.on", "passed.on.outcome"] * 3

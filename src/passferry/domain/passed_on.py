@@ -127,13 +127,6 @@ def asked(method: str, kind: str, body: str | None) -> Asked:
     return Asked(_attributes(every), _names(every), frozenset(ids), leaves)
 
 
-def attributes_of(method: str, kind: str, body: str) -> tuple[str, ...] | None:
-    """The names of the attributes in ``body``, but for a password; None where it cannot be understood."""
-    with contextlib.suppress(BadScim):
-        return asked(method, kind, body).attributes
-    return None
-
-
 def members_of(text: str) -> frozenset[str]:
     """The ids of the members of the group in ``text``. Raises ``NotScim``."""
     found = value_of(text)

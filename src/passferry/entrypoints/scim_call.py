@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
-from passferry.domain.passed_on import attributes_of
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
@@ -80,7 +79,7 @@ class Call:
         return raw
 
     @property
-    def provider(self) -> Provider:
+    def provider(self) -> scim_pass.Passing:
         """The org's target, for what this caller asks and passes on; in bulk, if its changes are."""
         parts = self.parts
         provider = parts.providers(self.org)
@@ -92,7 +91,6 @@ class Call:
             self.caller,
             self.org,
             self.foreign,
-            self.exchange.attributes,
         )
 
     @property
@@ -164,7 +162,6 @@ class Call:
             text = body.decode("utf-8-sig")
         if text is None:
             raise BadScim("invalidSyntax", "the body is not UTF-8")
-        self.exchange.attributes = attributes_of(self.method, self.kind, text)
         return text
 
     def shown(self, answer: TargetAnswer | Outcome, *, wrote: bool = False) -> Shown:
