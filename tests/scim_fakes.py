@@ -1,7 +1,7 @@
 """A SCIM service provider in memory, as the port ``Provider``, and the gateway's routes before it."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,6 @@ from http_fakes import USER, World
 from passferry.domain.answers import Answer
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim_query import Equals, Query
-from passferry.domain.source_rules import SourceRules
 from passferry.ports import Found
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
@@ -95,18 +94,14 @@ class FakeProvider:
 
 
 class ScimWorld(World):
-    """The gateway over fakes, with inbound SCIM; ``emea`` is in the mode proxy.
-
-    Sources may provision, unless their rules say what they may, or ``provisioning`` is False.
-    """
+    """The gateway over fakes, with inbound SCIM; ``emea`` is in the mode proxy."""
 
     def __init__(self, **parts: Any) -> None:
         self.provider = FakeProvider()
         self.asked_for: list[str] = []
-        default = "proxy" if parts.pop("provisioning", True) else None
-        rules = {name: SourceRules() for name in ("portal", "emea-hr")} | parts.pop("rules", {})
-        rules = {name: replace(each, scim=each.scim or default) for name, each in rules.items()}
-        super().__init__(rules, **({"providers": self._provider, "proxies": ("emea",)} | parts))
+        super().__init__(
+            parts.pop("rules", {}), **({"providers": self._provider, "proxies": ("emea",)} | parts)
+        )
 
     def _provider(self, org: str) -> FakeProvider:
         self.asked_for.append(org)

@@ -54,6 +54,11 @@ class PacedGate:
             self._pump = asyncio.create_task(self._grant())
         await future
 
+    def others_first(self, priority: int) -> bool:
+        """Whether somebody waits before whom a request of this priority has every tenth turn only."""
+        own = _class(priority)
+        return any(not one[2].done() for each, heap in self._waiting.items() if each < own for one in heap)
+
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """See the port."""
         now = self._clock.monotonic()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from passferry.domain.answers import DEFAULT_WAIT, retry_after
+from passferry.domain.turns import ONE_IN
 from passferry.gate import GateClosed, PacedGate
 from passferry.ports import Clock
 
@@ -81,5 +82,6 @@ class RelayGate:
 
     def _again(self, gate: PacedGate, priority: int) -> float:
         """Seconds after which it is worth another try: those who wait should have had their turns by then."""
-        queue = self._waiting[priority] * gate.pacer.spacing(self._clock.monotonic())
+        turns = self._waiting[priority] * (ONE_IN if gate.others_first(priority) else 1)
+        queue = turns * gate.pacer.spacing(self._clock.monotonic())
         return max(self._wait(gate), queue)

@@ -138,6 +138,41 @@ def test_who_has_another_name_by_now_is_not_found() -> None:
     org.run(work)
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_who_got_the_name_of_another_inactive_user_is_found_once_the_list_is_old(gone: bool) -> None:
+    """What is known from before must not hide them for ever."""
+    org = Org(LEA)
+
+    async def work(it: Relay) -> None:
+        assert await org.find("userName", "lea@example.com") == ["u-9"]
+        if gone:
+            del org.users["u-9"]
+        else:
+            org.users["u-9"]["userName"] = "old@example.com"
+        org.users["u-5"] = LEA | {"id": "u-5", "externalId": "hr-5"}
+        org.scene.clock.time += KEPT
+        assert await org.find("userName", "lea@example.com") == ["u-5"]
+        assert org.listings == 2
+
+    org.run(work)
+
+
+def test_who_is_made_inactive_is_kept_in_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest, in a process that runs for years and in which nobody searches."""
+    monkeypatch.setattr(inactive, "MOST_KEYS", 4)
+    org = Org(
+        *(LEA | {"id": f"u-{n}", "userName": f"u{n}@example.com", "externalId": f"{n}"} for n in range(9))
+    )
+
+    async def work(it: Relay) -> None:
+        for n in (0, 1, 2, 3, 1):
+            await it.send("PATCH", "Users", f"u-{n}", '{"active": false}')
+        for kept in (it._inactive._ids, it._inactive._so_far):
+            assert list(kept.values()) == ["u-3", "u-3", "u-1", "u-1"]
+
+    org.run(work)
+
+
 def test_a_conflict_makes_the_list_doubtful() -> None:
     """Who was made inactive elsewhere, and could not be created, is found by a search some minutes later."""
     org = Org(LEA | {"active": True})

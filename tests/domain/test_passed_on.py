@@ -8,7 +8,7 @@ import pytest
 from passferry.domain.answers import Answer
 from passferry.domain.audit import Record
 from passferry.domain.outcome import Kind, Outcome
-from passferry.domain.passed_on import MOST_MEMBERS, Asked, Sending, asked, attributes_of, ended, intent
+from passferry.domain.passed_on import MOST_MEMBERS, Asked, Sending, asked, ended, intent
 from passferry.domain.scim_split import BadScim
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -201,9 +201,8 @@ def test_what_two_readers_would_read_differently_is_refused(body: str) -> None:
 
 
 def test_the_password_of_a_request_is_no_attribute_that_is_passed_on() -> None:
-    """Nor is what cannot be understood any."""
+    """Nor has the trail its name."""
     body = json.dumps({"userName": "a@b", "password": "x", USER: {"title": "y"}})
-    assert attributes_of("PUT", "Users", body) == ("title", "userName")
+    assert asked("PUT", "Users", body).attributes == ("title", "userName")
     alone = {"Operations": [{"op": "add", "path": "password", "value": "x"}]}
-    assert attributes_of("PATCH", "Users", json.dumps(alone)) == ()
-    assert attributes_of("PUT", "Users", "{") is None
+    assert asked("PATCH", "Users", json.dumps(alone)).attributes == ()

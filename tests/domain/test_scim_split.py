@@ -4,13 +4,16 @@ Invariant of the fuzzing: any text is split, or refused with ``BadScim``; what r
 they stood, and never holds a password.
 """
 
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passferry.domain.passed_on import asked
 from passferry.domain.password import Password
 from passferry.domain.scim import PATCH_OP, USER_SCHEMA, members
 from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
@@ -188,6 +191,42 @@ def test_a_user_with_a_password_elsewhere_is_refused(user: dict[str, Any], scim_
     assert refusal(split_user, json.dumps(user)) == scim_type
 
 
+LIKE_ONE = [
+    *("/password", "#/password", "/Password/", f"{URN}/password", "urn:x:User/password", '"password"'),
+    *("password,", "$.password", "userPassword", "/userPassword", "user_password", "new-password"),
+    *("passwords[0]", "x['password']", "\uff50assword", "password\u200b", "password_policy", "password_hash"),
+]
+
+
+@pytest.mark.parametrize("name", LIKE_ONE)
+def test_a_password_by_a_name_that_is_not_scims_is_refused(name: str) -> None:
+    """As a path, a member, or below one: it would be lost, or go on to a target that knows the name."""
+    for value in (CANARY, {"value": CANARY}):
+        assert refusal(split_patch, patch({"op": "replace", "path": name, "value": value})) == "invalidPath"
+        assert refusal(split_patch, patch({"op": "add", "value": {name: value}})) == "invalidPath"
+        assert (
+            refusal(split_patch, patch({"op": "add", "path": "x", "value": {name: value}})) == "invalidPath"
+        )
+        assert refusal(split_user, json.dumps(USER | {name: value})) == "invalidPath"
+        assert refusal(split_user, json.dumps(USER | {URN: {name: value}})) == "invalidPath"
+        assert refusal(split_user, json.dumps(USER | {"x": [{name: value}]})) == "invalidPath"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("passwordPolicy", "lastPasswordSet", "passwordless", "urn:x:User:passwordNeverExpires"),
+        *('roles[value eq "Password Reset"].display', 'x[a eq "\\"password" and b ne "password"]'),
+    ],
+)
+def test_an_attribute_whose_name_only_begins_like_one_is_passed_on(path: str) -> None:
+    """One word is another name; and what a filter compares with is a value."""
+    split = split_patch(patch({"op": "replace", "path": path, "value": "x"}))
+    assert json.dumps(path) in (split.rest or "")
+    whole = split_user(json.dumps(USER | {path: "x"}))
+    assert json.loads(whole.rest or "")[path] == "x"
+
+
 @pytest.mark.parametrize(
     "nested",
     [
@@ -283,3 +322,46 @@ def test_any_text_is_split_or_refused(text: str) -> None:
             split(text)
         except BadScim:
             continue
+
+
+def nested(levels: int, innermost: str) -> str:
+    """A user's own schema within itself."""
+    return f'{{"{URN}":' * levels + innermost + "}" * levels
+
+
+SIZE = 256 * 1024
+LONG = {
+    "own schema": nested(300, json.dumps({f"a{n}": "x" * 20 for n in range(6000)})),
+    "objects": '{"a":' * 300 + json.dumps({f"a{n}": "x" * 20 for n in range(6000)}) + "}" * 300,
+    "lists": '{"a":[' + ",".join(['[{"b":[]}]'] * (SIZE // 11)) + "]}",
+    "members": json.dumps({f"a{n}": {} for n in range(SIZE // 13)}),
+    "operations": patch(*[{"op": "add", "path": "members", "value": f"u{n}"} for n in range(SIZE // 50)]),
+    "filter": patch({"op": "add", "path": 'a[b eq "' * (SIZE // 12), "value": 1}),
+    "spaces": patch({"op": "add", "path": "a eq" + " " * (SIZE - 200) + "b", "value": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_the_longest_body_is_read_at_once_however_it_is_nested(kind: str) -> None:
+    """Nobody else is answered meanwhile. Time of this process alone, so that a busy machine fails nothing."""
+    text = LONG[kind]
+    assert 0.5 * SIZE < len(text) < 1.1 * SIZE
+    for method, split in (("PUT", split_user), ("PATCH", split_patch)):
+        started = time.process_time()
+        with contextlib.suppress(BadScim):
+            split(text)
+        with contextlib.suppress(BadScim):
+            asked(method, "Groups", text)
+        assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize("levels", [2, 300])
+def test_a_schema_within_itself_is_refused(levels: int) -> None:
+    """Below its name once is SCIM; more would have to be read again and again."""
+    inner = json.dumps({"title": "x", "password": CANARY})
+    assert refusal(split_user, nested(levels, inner)) == "invalidSyntax"
+    operation = f'{{"op":"add","value":{nested(levels, inner)}}}'
+    assert refusal(split_patch, f'{{"Operations":[{operation}]}}') == "invalidSyntax"
+    once = split_user(nested(1, inner))
+    assert holds(once, CANARY)
+    assert once.rest == f'{{"{URN}":{{"title":"x"}}}}'

@@ -12,7 +12,7 @@ from passferry.domain.change import Evidence, Reference, State
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.source_rules import SourceRules
 from passferry.refusals import NotAccepted
-from scim_fakes import JANE, SCHEMA, ScimWorld, is_error
+from scim_fakes import JANE, SCHEMA, FakeProvider, ScimWorld, is_error
 
 APPLIED = change("x", state=State.APPLIED, evidence=Evidence.CONFIRMED)
 AWAY = Outcome(Kind.UNAVAILABLE, "target.unreachable")
@@ -90,6 +90,30 @@ def test_a_put_without_a_version_follows_a_user_that_moves(password: str | None)
     assert is_error(answer, 412, "invalidVers")
     assert len(world.provider.sent) == 6
     assert ("passferry-change-id" in answer.headers) == (password is not None)
+
+
+class Moving(FakeProvider):
+    """Somebody else writes the user whenever we do."""
+
+    async def send(self, method: str, *rest: Any, **more: Any) -> Answer | Outcome:
+        if self.answers:
+            self.users[USER] = JANE | {"meta": {"version": f"moved-{len(self.sent)}"}}
+        return await super().send(method, *rest, **more)
+
+
+@pytest.mark.parametrize(
+    ("provider", "sent"), [(FakeProvider(), 1), (Moving(), 2)], ids=["the same version", "another version"]
+)
+def test_a_conflict_of_which_nothing_is_said_is_tried_again_only_if_the_user_moved(
+    provider: FakeProvider, sent: int
+) -> None:
+    """409 may mean anything, which does not go away by itself."""
+    world = ScimWorld()
+    world.provider = provider
+    provider.answers = [Answer(409, body=b"{}")]
+    answer = world.put(None, org="emea")
+    assert (answer.status_code == 200) == (sent == 2)
+    assert len(provider.sent) == sent
 
 
 # --- the rest fails --------------------------------------------------------------------------
@@ -219,6 +243,27 @@ def test_a_password_with_the_users_name_in_it_stops_the_rest_of_a_patch() -> Non
     answer = world.patch(TITLE, named, org="emea")
     assert is_error(answer, 400, "invalidValue", "contains.username")
     assert (world.provider.sent, world.accept.requests) == ([], [])
+
+
+RENAME = {"op": "replace", "path": "userName", "value": "janet.roe@example.com"}
+
+
+@pytest.mark.parametrize("password", ["Janet.Roe-Password-9", "Jane-Password-9"])
+@pytest.mark.parametrize("old", ["jane@example.com", "bob@example.com"])
+def test_a_renamed_users_password_has_neither_the_old_nor_the_new_name_in_it(password: str, old: str) -> None:
+    """Whichever is there when the password arrives."""
+    bad = "Janet" in password or old.startswith("jane@")
+    for method in ("PUT", "PATCH"):
+        world = ScimWorld()
+        world.provider.users = {USER: JANE | {"userName": old}}
+        if method == "PUT":
+            body = {"userName": RENAME["value"], "password": password}
+            answer = world.scim("PUT", f"/Users/{USER}", body, org="emea")
+        else:
+            answer = world.patch(RENAME, REPLACE | {"value": password}, org="emea")
+        assert (answer.status_code == 400) == bad
+        assert (world.provider.sent == []) == (world.accept.requests == []) == bad
+        assert not bad or answer.json()["detail"].count("password.contains.username") == 1
 
 
 # --- looks -----------------------------------------------------------------------------------

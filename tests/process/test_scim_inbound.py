@@ -63,7 +63,6 @@ def scene(
 ) -> Iterator[Scene]:
     """A running gateway in that mode."""
     more = {"PASSFERRY_ORGS_DEFAULT_SCIM": mode, "PASSFERRY_ORGS_DEFAULT_RATE": "100000"} | env
-    more |= {"PASSFERRY_SOURCES_TESTER_SCIM": "proxy"}
     with (
         StandIn(settings or Settings.calm(rate=1_000_000), users=users) as target,
         home(root / "gateway", target.settings(), **more) as place,
@@ -165,6 +164,20 @@ def test_okta_links_an_existing_user_and_pushes_every_new_password(tmp_path: Pat
         assert it.target.profile(user) == before
         refused = it.ask("POST", "/Users", {"userName": "new@okta.local", "password": "1mz050nq"})
         assert (refused.status, refused.json["status"]) == (501, "501")
+
+
+def test_the_log_says_at_the_start_who_may_provision(tmp_path: Path) -> None:
+    """A key of which the configuration says nothing may, where the org is a proxy; and nowhere else."""
+    with scene(tmp_path, "proxy") as it:
+        new = {"schemas": [USER], "userName": "new@okta.local", "displayName": "New"}
+        assert it.ask("POST", "/Users", new).status == 201
+        (line,) = it.gateway.events("scim.proxy")
+        assert (line["org"], line["level"]) == ("default", "warning")
+        assert "keys without scim" in line["hint"]
+    (tmp_path / "dry").mkdir()
+    with scene(tmp_path / "dry", "proxy", PASSFERRY_ORGS_DEFAULT_DRY_RUN="true") as it:
+        assert it.gateway.events("serving")
+        assert it.gateway.events("scim.proxy") == []
 
 
 # --- SailPoint, JumpCloud and others ---------------------------------------------------------
@@ -462,7 +475,6 @@ def test_scim2_tester_passes_over_another_provider(tmp_path: Path, monkeypatch: 
             "PASSFERRY_ORGS_DEFAULT_BASE_URL": url,
             "PASSFERRY_ORGS_DEFAULT_TOKEN": TOKEN,
             "PASSFERRY_ORGS_DEFAULT_SCIM": "proxy",
-            "PASSFERRY_SOURCES_TESTER_SCIM": "proxy",
             "PASSFERRY_ORGS_DEFAULT_RATE": "100000",
             "PASSFERRY_VERIFIER": "false",
         }

@@ -21,6 +21,8 @@ PATIENCE = 10.0
 """Seconds for which a search waits while the list is read."""
 LOOKUP_WAIT = 30.0
 MOST_PAGES = 400
+MOST_KEYS = 2 * MOST_PAGES * PAGE
+"""What is kept: a userName and an externalId of each user in so many pages."""
 
 
 class Inactive:
@@ -58,8 +60,14 @@ class Inactive:
             found = _keys(answer.text())
         except NotScim:
             return
-        self._ids |= found
-        self._so_far |= found
+        _keep(self._ids, found)
+        _keep(self._so_far, found)
+
+    def drop(self, wanted: Equals) -> bool:
+        """Who was meant by ``wanted`` is another by now; whether anybody was."""
+        key = _key(wanted.name, wanted.value)
+        self._so_far.pop(key, None)
+        return self._ids.pop(key, None) is not None
 
     def doubt(self) -> None:
         """A user exists who was not found: read the list again soon."""
@@ -93,7 +101,7 @@ class Inactive:
             total, items = listed
             found = [keys for item in items if (keys := _keys(item))]
             for keys in found:
-                self._so_far |= keys
+                _keep(self._so_far, keys)
             self._next += len(items)
             if not found or self._next > total:  # whoever lists active ones does not honour the filter
                 break
@@ -110,6 +118,15 @@ def _listed(answer: Answer) -> tuple[int, list[str]] | Outcome:
         return list_items(answer.text())
     except NotScim:
         return unusable(answer)
+
+
+def _keep(ids: dict[tuple[str, str], str], found: dict[tuple[str, str], str]) -> None:
+    """Put what was ``found`` last, and let what is there for the longest time go."""
+    for key, user_id in found.items():
+        ids.pop(key, None)
+        ids[key] = user_id
+    while len(ids) > MOST_KEYS:
+        del ids[next(iter(ids))]
 
 
 def _key(name: str, value: str) -> tuple[str, str]:

@@ -194,6 +194,12 @@ class Relay:
 
     async def _inactive_one(self, kind: str, query: Query, wanted: Equals) -> Found | Answer | Outcome:
         """Who is meant by ``wanted``, as it is now, though no search by it finds anybody."""
+        found = await self._known_one(kind, query, wanted)
+        if found == Found(0, []) and wanted.name != "id" and self._inactive.drop(wanted):
+            return await self._known_one(kind, query, wanted)  # somebody else may have that name by now
+        return found
+
+    async def _known_one(self, kind: str, query: Query, wanted: Equals) -> Found | Answer | Outcome:
         known = wanted.value if wanted.name == "id" else await self._inactive.id_of(wanted)
         if isinstance(known, Outcome):
             return known

@@ -107,28 +107,24 @@ def asked(method: str, kind: str, body: str | None) -> Asked:
     if method != "PATCH":
         given = _of_object(found)
         members = _ids(value for name, _, value in given if name == "members")
-        whole = kind == "Groups" and method == "PUT"
-        ids, leaves = (frozenset(), members) if whole else (members, None)
-        return Asked(_attributes(given), _names(given), ids, leaves if kind == "Groups" else None)
+        if kind == "Groups" and method == "PUT":
+            return Asked(_attributes(given), _names(given), leaves=members)
+        return Asked(_attributes(given), _names(given), members)
     operations = found.get("operations")
     every: _Given = []
-    ids, leaves = frozenset[str](), None
+    ids, leaves = set[str](), None
     for operation in operations if isinstance(operations, list) else []:
         op, given = _of_operation(operation)
         every += given
         for _, behind, value in (each for each in given if each[0] == "members"):
             more, only = _members_of(op, behind, value)
             ids |= more
-            if only is not None:  # twice: what the first one leaves need not be left
-                ids, leaves = (ids, only) if leaves is None else (ids | leaves | only, frozenset())
-    return Asked(_attributes(every), _names(every), ids, leaves)
-
-
-def attributes_of(method: str, kind: str, body: str) -> tuple[str, ...] | None:
-    """The names of the attributes in ``body``, but for a password; None where it cannot be understood."""
-    with contextlib.suppress(BadScim):
-        return asked(method, kind, body).attributes
-    return None
+            if only is not None and leaves is None:
+                leaves = only
+            elif only is not None and leaves is not None:  # what the first one leaves need not be left
+                ids.update(leaves, only)
+                leaves = frozenset()
+    return Asked(_attributes(every), _names(every), frozenset(ids), leaves)
 
 
 def members_of(text: str) -> frozenset[str]:
@@ -243,11 +239,13 @@ def _folded(text: str) -> dict[str, Any]:
 def _of_object(found: Mapping[str, Any]) -> _Given:
     """The attributes of a resource, those below the name of a schema among them."""
     given: _Given = []
-    for name, value in found.items():
-        if name in _SCHEMAS and isinstance(value, dict):
-            given += _of_object(value)
-        else:
-            given.append((*_place(name), value))
+    waiting = [found]
+    while waiting:  # the depth is the sender's
+        for name, value in waiting.pop().items():
+            if name in _SCHEMAS and isinstance(value, dict):
+                waiting.append(value)
+            else:
+                given.append((*_place(name), value))
     return given
 
 

@@ -7,6 +7,7 @@ go on with the rest. What remains is the text that came, member by member: see `
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ from passferry.domain.scim import PATCH_OP, USER_SCHEMA, NotScim, elements, memb
 
 _USER = USER_SCHEMA.casefold()
 _NAMES = frozenset({"password", f"{_USER}:password"})
-_NAMED_LIKE_ONE = re.compile(r"(?:^|[:.\[\s])passwords?(?:$|[\].:\[\s])")
+_LIKE_ONE = re.compile(r"(?<![^\W_])(?:user)?passwords?(?![^\W_])")
+_COMPARED_WITH = re.compile(r'(?<![^\W_])(?:eq|ne|co|sw|ew|g[te]|l[te])\s+"(?:[^"\\]|\\.)*"')
 _OF_AN_OPERATION = ("op", "path", "value")
 _OPS = ("add", "replace", "remove")
 
@@ -50,10 +52,10 @@ def split_user(text: str) -> Split:
     Raises ``BadScim``.
     """
     _once(text)
-    found, passwords = _parted(_members(text))
+    found, password = _parted(_members(text))
     names = {name.casefold(): value for name, value in found}
     rest = joined(found) if names.keys() - {"schemas", "id", "meta"} else None
-    return Split(_last(passwords), rest, text_of(value_of(names.get("username", "null"))))
+    return Split(password, rest, text_of(value_of(names.get("username", "null"))))
 
 
 def split_patch(text: str) -> Split:
@@ -75,7 +77,7 @@ def split_patch(text: str) -> Split:
         raise _twice()
     operations = ",".join(kept)
     body = f'{{"schemas":[{json.dumps(PATCH_OP)}],"Operations":[{operations}]}}'
-    return Split(_last(passwords), body if kept else None)
+    return Split(passwords[0] if passwords else None, body if kept else None)
 
 
 def _operation(text: str) -> tuple[str | None, Password | None]:
@@ -92,7 +94,7 @@ def _operation(text: str) -> tuple[str | None, Password | None]:
         if op == "remove":
             raise BadScim("mutability", "a password cannot be removed")
         return None, _password(named.get("value", "null"))
-    if _NAMED_LIKE_ONE.search(place):
+    if _named_like_one(place):
         raise _misplaced()
     if place in ("", _USER) and op != "remove":
         return _pathless(op, named)
@@ -106,7 +108,7 @@ def _named(text: str, known: tuple[str, ...]) -> dict[str, str]:
     """The members by their names in lower case. Beside those that are ``known`` no password may stand."""
     found = {name.casefold(): value for name, value in _members(text)}
     for name, value in found.items():
-        if name not in known and (_NAMED_LIKE_ONE.search(name) or _mentions_one(value_of(value))):
+        if name not in known and (_named_like_one(name) or _mentions_one(value_of(value))):
             raise _misplaced()
     return found
 
@@ -115,32 +117,52 @@ def _pathless(op: str, named: dict[str, str]) -> tuple[str | None, Password | No
     value = named.get("value", "null")
     if not isinstance(value_of(value), dict):
         raise BadScim("invalidValue", "without a path, value must be an object")
-    found, passwords = _parted(_members(value))
-    password = _last(passwords)
+    found, password = _parted(_members(value))
     if not found and password is not None:
         return None, password
     return joined([("op", json.dumps(op)), ("value", joined(found))]), password
 
 
-def _parted(found: _Members) -> tuple[_Members, list[Password]]:
-    """The members that are no password, and the passwords."""
+def _parted(found: _Members) -> tuple[_Members, Password | None]:
+    """The members that are no password, and the password.
+
+    Attributes may stand below their schema's name, once: one such object within another is nobody's user, and
+    each would have to be read as often as it is deep.
+    """
+    kept, passwords = _apart(found)
+    rest: _Members = []
+    for name, text in kept:
+        if not _is_own_schema(name, text):
+            rest.append((name, text))
+            continue
+        inner, more = _apart(_members(text))
+        if any(_is_own_schema(*each) for each in inner):
+            raise BadScim("invalidSyntax", "a user's schema stands within itself")
+        passwords += more
+        rest += [(name, joined(inner))] if inner else []
+    if len(passwords) > 1:
+        raise _twice()
+    return rest, passwords[0] if passwords else None
+
+
+def _is_own_schema(name: str, text: str) -> bool:
+    return name.casefold() == _USER and text.startswith("{")
+
+
+def _apart(found: _Members) -> tuple[_Members, list[Password]]:
+    """The members beside passwords, and the passwords; the schema's own name may have more below it."""
     kept: _Members = []
     passwords: list[Password] = []
     for name, text in found:
         folded = name.casefold()
-        value = value_of(text)
         if folded in _NAMES:
-            passwords += [_password(text)] if value is not None else []
-        elif folded == _USER and isinstance(value, dict):  # attributes below their schema's name
-            inner, more = _parted(_members(text))
-            passwords += more
-            kept += [(name, joined(inner))] if inner else []
-        elif _NAMED_LIKE_ONE.search(folded) or _mentions_one(value):
+            passwords += [_password(text)] if value_of(text) is not None else []
+        elif _is_own_schema(name, text):
+            kept.append((name, text))
+        elif _named_like_one(folded) or _mentions_one(value_of(text)):
             raise _misplaced()
         else:
             kept.append((name, text))
-    if len(passwords) > 1:
-        raise _twice()
     return kept, passwords
 
 
@@ -149,10 +171,6 @@ def _password(text: str) -> Password:
     if value is None:
         raise BadScim("invalidValue", "a password must be a string")
     return Password(value)
-
-
-def _last(passwords: list[Password]) -> Password | None:
-    return passwords[-1] if passwords else None
 
 
 def _twice() -> BadScim:
@@ -170,13 +188,24 @@ def _mentions_one(value: Any) -> bool:
         one = waiting.pop()
         inner: Iterable[Any] = ()
         if isinstance(one, dict):
-            if any(_NAMED_LIKE_ONE.search(name.casefold()) for name in one):
+            if any(_named_like_one(name.casefold()) for name in one):
                 return True
             inner = one.values()
         elif isinstance(one, list):
             inner = one
         waiting += inner
     return False
+
+
+def _named_like_one(name: str) -> bool:
+    """Whether a name or path has a password's name as a word of its own, whatever else stands beside it.
+
+    So `/password`, `#/password`, `"password"` and `user_password`, which a target may understand. Also
+    `password_hash` and `password_policy`: better an attribute too few, and told, than a secret that is passed
+    on. Not `passwordPolicy`, which is one word. What a filter compares with is a value, and no name.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return _LIKE_ONE.search(_COMPARED_WITH.sub("", folded)) is not None
 
 
 def _members(text: str) -> _Members:

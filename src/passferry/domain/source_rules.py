@@ -26,7 +26,7 @@ class SourceRules:
         clock_ahead: seconds by which its ``changedAt`` may lie in the future.
         bulk: its changes give way to those of people.
         scim: what of inbound SCIM it may use: ``none``, ``passwords``, or ``proxy``, which passes everything
-            else on where the org does; None: see ``speaks_scim``, and it passes nothing on.
+            else on where the org does; None: as ``proxy``, for those of whom ``speaks_scim`` is true.
     """
 
     user: str | None = None
@@ -58,6 +58,11 @@ def speaks_scim(rules: SourceRules, user: str | None) -> bool:
     portal, and providers know users by their ids.
     """
     return user is None if rules.scim is None else rules.scim != "none"
+
+
+def provisions(rules: SourceRules) -> bool:
+    """Whether a source that speaks SCIM may have more than passwords passed on, where the org does."""
+    return rules.scim in (None, "proxy")
 
 
 def within_the_hour(counts: Mapping[int, int], now: float) -> dict[int, int]:

@@ -37,7 +37,6 @@ class Exchange:
     __slots__ = (
         "_headers",
         "_receive",
-        "attributes",
         "caller",
         "change_id",
         "org",
@@ -57,7 +56,6 @@ class Exchange:
         self.change_id: str | None = None
         self.org: str | None = None
         self.resource: str | None = None
-        self.attributes: tuple[str, ...] | None = None  # that it names, not their values
         self.status = 0
 
     def header(self, name: bytes) -> list[bytes]:

@@ -66,6 +66,10 @@ class HttpServer:
     ) -> None:
         """``only_watched``: for a process that serves nobody but who watches it."""
         self._door = Door()
+        # In a dry run nothing is written at the target, so nothing is passed on to it either.
+        self.proxies = frozenset(
+            name for name, org in gateway.settings.orgs.items() if org.scim == "proxy" and not org.dry_run
+        )
         parts = HttpParts(
             accept=gateway.accept,
             lookup=gateway.stores.lookup,
@@ -85,10 +89,7 @@ class HttpServer:
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),
             providers=gateway.providers,
-            # In a dry run nothing is written at the target, so nothing is passed on to it either.
-            proxies=frozenset(
-                name for name, org in gateway.settings.orgs.items() if org.scim == "proxy" and not org.dry_run
-            ),
+            proxies=self.proxies,
             door=self._door,
         )
         config = uvicorn.Config(

@@ -116,9 +116,7 @@ async def _discovery(call: Call) -> Answer:
 
 async def _search(call: Call) -> Answer:
     asked = query(call.query)
-    if (
-        call.kind == "Groups" and not call.provisions
-    ):  # nobody needs them for passwords, and reading needs rights
+    if call.kind == "Groups" and not call.proxied:  # nobody needs them for passwords; reading needs rights
         return _page(call, asked, Found(0, ()))
     if isinstance(asked.filter, str) and not call.foreign:  # nobody could tell whether it was honoured
         raise BadScim("invalidFilter", "a filter is one comparison here: attribute eq value")
@@ -144,7 +142,7 @@ def _shown(item: str, place: str) -> str | None:
 
 
 async def _read(call: Call) -> Answer:
-    if call.kind == "Groups" and not call.provisions:
+    if call.kind == "Groups" and not call.proxied:
         return failed(404, "there is no such group")
     call.parts.accept.admit_look(call.caller, call.org)
     shown = call.shown(await call.provider.one(call.kind, call.resource_id(), query(call.query)))

@@ -166,6 +166,11 @@ def _meaning(answer: TargetAnswer, *, create: bool) -> tuple[int, str | None]:
     return (429, None) if status == 429 else (503, None)
 
 
+def says_version(answer: TargetAnswer) -> bool:
+    """Whether an error says that the resource is at another version (RFC 7644 table 9)."""
+    return text_of(_members(answer).get("scimType")) == "invalidVers"
+
+
 def _members(answer: TargetAnswer) -> dict[str, Any]:
     return answer.members() or {}
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
-from passferry.domain.passed_on import attributes_of
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
+from passferry.domain.source_rules import provisions
 from passferry.entrypoints import scim_answers, scim_pass
 from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_guard import Exchange
@@ -27,7 +27,6 @@ MOST_BYTES = 256 * 1024
 """Of a request body: a user with fifty skills is far below."""
 READ_SECONDS = scim_pass.READ_SECONDS
 ONLY_PASSWORDS = "this org takes passwords only: those of existing users, by PUT or PATCH"
-MAY_NOT_PROVISION = 'this source may push passwords alone: see scim = "proxy" of a source'
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
@@ -80,7 +79,7 @@ class Call:
         return raw
 
     @property
-    def provider(self) -> Provider:
+    def provider(self) -> scim_pass.Passing:
         """The org's target, for what this caller asks and passes on; in bulk, if its changes are."""
         parts = self.parts
         provider = parts.providers(self.org)
@@ -92,25 +91,17 @@ class Call:
             self.caller,
             self.org,
             self.foreign,
-            self.exchange.attributes,
         )
 
     @property
     def proxied(self) -> bool:
-        """Whether everything but passwords is passed on, or refused to one who may not."""
-        return self.org in self.parts.proxies and self.caller.rules.scim != "passwords"
-
-    @property
-    def provisions(self) -> bool:
-        """Whether this source may have it passed on."""
-        return self.proxied and self.caller.rules.scim == "proxy"
+        """Whether everything but passwords is passed on for this source; else it is ignored or refused."""
+        return self.org in self.parts.proxies and provisions(self.caller.rules)
 
     def may_write(self) -> None:
         """Raise ``Refused`` or ``NotAccepted`` unless a request to change something may be passed on now."""
         if not self.proxied:
             raise Refused(failed(501, ONLY_PASSWORDS))
-        if not self.provisions:  # an error, since a success would say that a leaver is inactive now
-            raise Refused(failed(403, MAY_NOT_PROVISION))
         if self.parts.paused(self.org) is not None:
             raise Refused(failed(503, "this org is paused [org.paused]", None, ((b"retry-after", b"60"),)))
         self.parts.accept.admit(self.caller, self.org)
@@ -171,7 +162,6 @@ class Call:
             text = body.decode("utf-8-sig")
         if text is None:
             raise BadScim("invalidSyntax", "the body is not UTF-8")
-        self.exchange.attributes = attributes_of(self.method, self.kind, text)
         return text
 
     def shown(self, answer: TargetAnswer | Outcome, *, wrote: bool = False) -> Shown:

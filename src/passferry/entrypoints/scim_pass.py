@@ -42,7 +42,6 @@ class Passing:
     caller: Caller
     org: str
     foreign: bool  # ids may look like anything
-    named: tuple[str, ...] | None = None  # attributes that the caller named, where more than these is sent
 
     @property
     def page(self) -> int:
@@ -65,17 +64,29 @@ class Passing:
         return await self.provider.search(kind, query)
 
     async def send(
-        self, method: str, kind: str, resource_id: str | None, body: str | None, version: str | None = None
+        self,
+        method: str,
+        kind: str,
+        resource_id: str | None,
+        body: str | None,
+        version: str | None = None,
+        *,
+        part: str | None = None,
+        again: bool = False,
     ) -> Answer | Outcome:
-        """See the port. Nothing is sent of which the intent is not on disk. Raises ``StoreFull``."""
-        what = asked(method, kind, body)
+        """See the port. Nothing is sent of which the intent is not on disk.
+
+        ``part``: what of ``body`` the caller asked for, where the rest is the target's own; only that is
+        looked at. ``again``: it is sent for the same request of the caller as before, which was counted.
+        Raises ``StoreFull``, and ``BadScim`` when what was asked for cannot be understood.
+        """
+        what = asked(method, kind, part or body)
         members = await self._members(kind, resource_id, what)
         await self._spare(kind, what.names, members)
         sending = Sending(uuid.uuid4().hex, self.caller.name, method, kind, resource_id, version)
-        if self.named is not None:
-            what = replace(what, attributes=self.named)
         begun = intent(sending, self.clock.now(), what, members)
-        verdict = await self.passes.intend(self.org, begun, self.caller.rules.most_an_hour)
+        counted = None if again else self.caller.rules.most_an_hour
+        verdict = await self.passes.intend(self.org, begun, counted)
         if verdict is not None:
             if verdict.now:
                 hint = f"passferry access resume {self.caller.name}"

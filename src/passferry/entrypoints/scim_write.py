@@ -7,14 +7,16 @@ from passferry.accept import Request
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.change import Change, Reference, State
 from passferry.domain.outcome import Outcome
+from passferry.domain.passed_on import asked
 from passferry.domain.password import Password
+from passferry.domain.scim import NotScim
 from passferry.domain.scim_overlay import overlay
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, bare, without_meta
 from passferry.domain.scim_split import BadScim, Split, split_patch, split_user
 from passferry.entrypoints import http_callers, scim_answers
 from passferry.entrypoints.http_answers import Answer
-from passferry.entrypoints.scim_answers import Refused, failed
+from passferry.entrypoints.scim_answers import Refused, failed, says_version
 from passferry.entrypoints.scim_call import READ_SECONDS, Call
 from passferry.refusals import NotAccepted
 
@@ -70,14 +72,20 @@ async def _before(
     Raises when the password shall not be taken either.
     """
     seen, trouble = await _seen(call, user_id, fresh=passed_on)
-    new_name = split.user_name if passed_on else None
-    check(call, password, new_name or (seen.user_name if seen is not None else split.user_name))
+    check(call, password, *_names(call, split, seen, passed_on=passed_on))
     if not passed_on:
         return seen, None
     if seen is None:
         return None, trouble
     _spare(call, user_id, seen)
     return await _tried(call, user_id, split, seen)
+
+
+def _names(call: Call, split: Split, seen: Shown | None, *, passed_on: bool) -> list[str]:
+    """The names that the user has, and gets: the old one counts too, since a rename may fail."""
+    new = asked(call.method, call.kind, split.rest).names if passed_on else ()
+    old = seen.user_name if seen is not None else split.user_name
+    return [*([old] if old else []), *new]
 
 
 def _check_form(call: Call, split: Split) -> None:
@@ -148,13 +156,15 @@ def _waits_for_the_user(change: Change) -> bool:
     return change.state is State.PARKED and inactive
 
 
-def check(call: Call, password: Password, user_name: str | None) -> None:
-    """Ask the policy before anything is done: here the user's name is known, which an id does not tell.
+def check(call: Call, password: Password, *user_names: str) -> None:
+    """Ask the policy before anything is done: here the user's names are known, which an id does not tell.
 
     Raises ``NotAccepted``.
     """
-    user = Reference("userName", user_name) if user_name else None
-    violations = call.parts.accept.violations(call.org, user, password)
+    named = [Reference("userName", name) for name in user_names]
+    users: list[Reference] | list[None] = named or [None]
+    found = [each for user in users for each in call.parts.accept.violations(call.org, user, password)]
+    violations = tuple(dict.fromkeys(found))
     if violations:
         raise NotAccepted("policy", "The password breaks the policy.", violations=violations)
 
@@ -164,34 +174,50 @@ async def _pass_on(call: Call, user_id: str, split: Split, seen: Shown | None) -
 
     PUT is laid over the user as it was ``seen``, and over a newer one when somebody else was faster.
     """
-    for tries_left in range(TRIES - 1, -1, -1):
+    for tries in range(TRIES):
         body, version = split.rest, call.if_match() if call.method == "PATCH" else None
         if seen is not None and split.rest is not None and call.method == "PUT":
-            body, version = overlay(seen.text, split.rest), seen.tag
-        answer = await call.provider.send(call.method, call.kind, user_id, body, version)
+            body, version = _overlaid(seen, split.rest), seen.tag
+        answer = await call.provider.send(
+            call.method, call.kind, user_id, body, version, part=split.rest, again=tries > 0
+        )
         if isinstance(answer, TargetAnswer) and answer.status == 204:
             answer = await call.provider.one(call.kind, user_id, _EVERYTHING, fresh=True)
         try:
             return call.shown(answer, wrote=True)
         except Refused as refused:
             refusal = scim_answers.withheld(refused.answer, split.password)
-        moved = refusal.status == 412 and call.method == "PUT" and call.versions(b"if-match") is None
-        if not moved or not tries_left:
+        follows = call.method == "PUT" and call.versions(b"if-match") is None and tries < TRIES - 1
+        if not follows or refusal.status != 412:
             break
-        seen = await _look(call, user_id, fresh=True)
+        before, seen = seen, await _look(call, user_id, fresh=True)
+        if _is_of_something_else(answer, before, seen):
+            break
     raise Refused(refusal)
+
+
+def _is_of_something_else(answer: TargetAnswer | Outcome, before: Shown | None, now: Shown) -> bool:
+    """Whether a conflict, which need not be one of versions, came though the user is at the same version."""
+    plain = isinstance(answer, TargetAnswer) and answer.status == 409 and not says_version(answer)
+    return plain and before is not None and before.version == now.version
+
+
+def _overlaid(seen: Shown, rest: str) -> str:
+    """See ``overlay``. Raises ``BadScim`` for what was sent, ``Refused`` for what the target has."""
+    with contextlib.suppress(NotScim):  # told below, with nothing of it
+        return overlay(seen.text, rest)
+    raise Refused(failed(502, "the user as the target has it cannot be understood [target.answer.unusable]"))
 
 
 async def _look(call: Call, user_id: str, *, fresh: bool) -> Shown:
     """The user as it is, at the version that the client names. Raises ``Refused``."""
     wanted = call.versions(b"if-match")
-    for again in (True,) if fresh else (False, True):  # what was kept may be older than the client's own look
-        answer = await _one(call, user_id, fresh=again)
-        if answer is None:
-            raise _Away(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
-        shown = _told(call, answer)
-        if wanted is None or shown.version in wanted:
-            return shown
+    answer = await _one(call, user_id, fresh=fresh or wanted is not None)  # what was kept may be older by now
+    if answer is None:
+        raise _Away(failed(503, "the target does not answer", None, ((b"retry-after", b"5"),)))
+    shown = _told(call, answer)
+    if wanted is None or shown.version in wanted:
+        return shown
     raise Refused(failed(412, "the user is at another version", "invalidVers"))
 
 

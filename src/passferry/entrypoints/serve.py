@@ -33,6 +33,10 @@ log = structlog.get_logger("passferry")
 
 HEADS_EVERY = 60.0
 MOST_FILES = 65_536
+WHO_PROVISIONS = (
+    "keys without scim = … in [sources.NAME], and without a template for short names, may create, change and "
+    'delete users: set "passwords" or "none" for all that shall not'
+)
 STOP_SECONDS = 20.0
 """For requests under way: longer than anybody waits for a delivery."""
 
@@ -56,6 +60,8 @@ async def serve(
         async with _working(gateway, hold=hold):
             url = await server.start(listener)
             log.info("serving", url=url, settings=gateway.settings.describe())
+            for org in sorted(server.proxies):
+                log.warning("scim.proxy", org=org, hint=WHO_PROVISIONS)
             ready(url)
             await server.until(stop)
             log.info("stopping")
