@@ -187,8 +187,8 @@ def wrap_answers() -> None:
     server: Any = import_module("passferry.entrypoints.http_server")
     plain = server.app
 
-    def app(parts: Any) -> Any:
-        inner = plain(parts)
+    def app(parts: Any, **how: Any) -> Any:
+        inner = plain(parts, **how)
 
         async def outer(scope: Any, receive: Any, send: Send) -> None:
             if scope["type"] != "http" or not scope["path"].endswith("/sync/password"):

@@ -240,8 +240,9 @@ def scim_at_a_hostile_target(scene: Scene, target: RawTarget) -> None:
     whole = {"userName": scene.user(33)[1], "password": CANARY}
     for status in (200, 400, 409, 500):
         other = str(uuid.uuid4())
-        target.reads[other] = target.writes[other] = partial(repeated, status)
-        for method in ("PUT", "GET"):
+        target.writes[other] = partial(repeated, status)
+        for method in ("PUT", "GET"):  # what is there must be read well, or nothing is laid over it
+            target.reads[other] = target.good_read if method == "PUT" else partial(repeated, status)
             body = whole if method == "PUT" else None
             answer = call(method, f"{there}/{other}", key=scene.key, body=body)
             scene.trail.answer(f"scim {method} {status}", answer)
