@@ -1,8 +1,10 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 import debian
@@ -14,6 +16,14 @@ settings.load_profile("passferry")
 
 
 collect_ignore = list(debian.left_out())
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A campaign silences the log of its process, which other tests read."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def pytest_configure() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 from hook_texts import PASSWORDS
@@ -107,7 +108,8 @@ def test_a_gateway_that_goes_and_comes_back_misses_nothing_and_undoes_nothing(tm
         assert source.flush()["left"] == 0
         arrives(target, first, "Correct-Horse-2")
         arrives(target, second, "Newer-Horse-2")
-        tested = place.run("hook", "ltb", "--config", str(source.config), "--self-test")
+        whose = "pam" if os.geteuid() == 0 else "ltb"  # a portal's hook is not root's: nothing is fetched
+        tested = place.run("hook", whose, "--config", str(source.config), "--self-test")
         assert "the gateway gives verdicts" in tested.text
         public = place.run("keys", "public")
         kept = json.loads((tmp_path / "spool" / "gateway-key").read_text())
