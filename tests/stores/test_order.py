@@ -267,3 +267,33 @@ def test_a_clock_that_was_put_back_locks_nobody_out() -> None:
 
     with open_bench("sqlite-memory") as bench:
         run(lambda: body(bench))
+
+
+def test_a_name_that_waits_to_be_looked_up_outranks_nobody(bench: Bench) -> None:
+    """It was the user's once; who has it now, only a look-up tells."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        await bench.delivered(await bench.accepted(EMAIL, "before"))
+        by_id = await bench.accepted(UUID, "one")
+        await bench.accepted(EMAIL, "two")
+        standing = await bench.delivery.resolve(by_id.id, UUID, NOW)
+        assert standing.change is not None
+        assert standing.change.id == by_id.id
+
+    run(lambda: body(bench))
+
+
+def test_an_id_that_waits_for_its_turn_is_its_users() -> None:
+    """Nobody has to look it up: what was accepted by it later is newer, and stays."""
+
+    async def body(bench: Bench) -> None:
+        await bench.delivery.take("default")
+        await bench.delivered(await bench.accepted(UUID, "before"))
+        by_mail = await bench.accepted(EMAIL, "one")
+        by_id = await bench.accepted(UUID, "two")
+        assert (await bench.delivery.resolve(by_mail.id, UUID, NOW)).change is None
+        assert (await bench.get(by_id.id)).state is State.PENDING
+
+    with open_bench("sqlite-memory") as bench:
+        run(lambda: body(bench))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, union_all, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, union_all, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, check_seals
@@ -48,8 +48,19 @@ _OF_USER = union_all(
 )
 """Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
 second: it would choose the index of the first, and meet every change that is not resolved yet."""
+_LOOKED_UP_LATER = exists().where(
+    CHANGES.c.org == USERS.c.org,
+    CHANGES.c.user_key == USERS.c.key,
+    CHANGES.c.user_key != bindparam("key"),
+    CHANGES.c.seq == USERS.c.newest_seq,
+    CHANGES.c.live,
+    func.coalesce(CHANGES.c.resolved_id, "") != bindparam("resolved"),
+)
+"""Of a name, and no id, whose newest change waits to be looked up: the name may be somebody else's by now."""
 _REFERENCES_OF = union_all(
-    select(USERS).where(USERS.c.org == bindparam("org"), USERS.c.resolved_id == bindparam("resolved")),
+    select(USERS).where(
+        USERS.c.org == bindparam("org"), USERS.c.resolved_id == bindparam("resolved"), ~_LOOKED_UP_LATER
+    ),
     select(USERS).where(
         USERS.c.org == bindparam("org"),
         USERS.c.key == bindparam("key"),

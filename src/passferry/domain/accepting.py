@@ -123,10 +123,12 @@ def judge(
     told = item.changed_at
     if user is not None and told is not None and made_before(told, item.source, user):
         return Stale()
-    if live is not None and live.sealed is not None and not _waits_in_bulk(item, live) and item.same(live):
-        return Replayed(live.id)
-    if user is not None and _overtaken(item, user):
+    repeats = live is not None and live.sealed is not None and not _waits_in_bulk(item, live)
+    same = live if repeats and live is not None and item.same(live) else None
+    if user is not None and _overtaken(item, user) and (same is None or same.seq != user.newest_seq):
         return Stale()
+    if same is not None:
+        return Replayed(same.id)
     return Accepted(live)
 
 
