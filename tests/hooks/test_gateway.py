@@ -1,6 +1,5 @@
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,6 @@ from passferry.hooks.verdicts import UNCHECKED
 
 GOOD = "Correct-Horse-9"
 NOW = 1_795_000_000.0
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
 
 
 class Clock:

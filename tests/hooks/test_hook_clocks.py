@@ -1,6 +1,5 @@
 """Which of two passwords wins at the gateway, when its clock and the hook's differ: with the real judge."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -43,13 +42,6 @@ class Scene:
     def push(self, password: str) -> Verdict:
         self.at += 1
         return self.gateway.push(SourceChange("jane", Password(password), None, f"key-{password}")).verdict
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
 
 
 @pytest.mark.parametrize("skew", [-4000, -250, -30, -0.5, 0, 0.5, 30, 250])

@@ -4,7 +4,6 @@ import base64
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from hook_texts import LONG, ONE, PASSWORDS
 from passferry.hooks.ltb import Refused, called
 
 ARGUMENT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
 
 
 def coded(text: str) -> str:

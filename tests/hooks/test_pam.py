@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from passferry.hooks.pam import CUT_AT, Misuse, password_of
 
 PAM_EXEC = {"PAM_TYPE": "password", "PAM_USER": "jane", "PAM_SERVICE": "passwd"}
 """The whole environment that pam_exec gives."""
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
 
 
 def hook(config: Path, mode: str, stdin: bytes = b"", **env: str) -> "subprocess.CompletedProcess[bytes]":

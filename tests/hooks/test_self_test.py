@@ -1,7 +1,6 @@
 """The self-test: what is wrong with a set-up is said in the words of its source."""
 
 import os
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,6 @@ password required  pam_unix.so use_authtok yescrypt
 password optional  {EXEC} --push
 session  optional  pam_exec.so /bin/true
 """
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
 
 
 def report(capsys: pytest.CaptureFixture[str], config: Path) -> tuple[int, str]:

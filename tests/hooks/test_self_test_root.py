@@ -17,13 +17,6 @@ USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid(
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A gateway that answers."""
-    with FakeGateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
 def below() -> Iterator[Path]:
     """A folder that others may look into, and only we may write to."""
     with folder("self-test") as made:
