@@ -234,7 +234,8 @@ class SqlDeliveryStore:
                 doubt=change.doubt or Doubt(now, version, attempt),
             )
             write_changes(c, [begun])
-            set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=change.seq)
+            newest_seq = max(account.newest_seq, change.seq)
+            set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=newest_seq)
             chain.add(
                 Record(
                     "attempt",

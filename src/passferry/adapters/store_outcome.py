@@ -67,11 +67,6 @@ _REFERENCES_OF = union_all(
         func.coalesce(USERS.c.resolved_id, "") != bindparam("resolved"),
     ),
 )
-_SET_SEQ = (
-    update(USERS)
-    .where(USERS.c.org == bindparam("b_org"), USERS.c.key == bindparam("b_key"))
-    .values(newest_seq=bindparam("b_seq"))
-)
 _ACCEPTED_AS = union_all(
     *(
         select(CHANGES.c.id).where(CHANGES.c.org == bindparam("org"), CHANGES.c.seq == bindparam("seq"), mine)
@@ -112,8 +107,6 @@ def in_order(
         return None
     if barred(change.source, names):
         return change
-    if max((account.newest_seq, *(o.seq for o in others))) > change.seq:
-        change = _put_last(c, chain, change, now)
     _end(c, chain, [superseded(o, change.id, now) for o in others], now)
     return change
 
@@ -129,15 +122,6 @@ def _newer(change: Change, known: Mapping[str, UserRow], begun: int) -> int | No
         newest = newest_of(list(known.values()))
         return None if newest is own else newest.newest_seq
     return max(last, begun) if max(last, begun) > change.seq else None
-
-
-def _put_last(c: Connection, chain: Chain, change: Change, now: float) -> Change:
-    """``change`` behind those that were accepted after it although they were older."""
-    record = Record("repeated", now, ACTOR, change.id, change.user.value, change.state.value)
-    last = replace(change, seq=chain.add(record))
-    write_changes(c, [last])
-    c.execute(_SET_SEQ, {"b_org": last.org, "b_key": last.user.key, "b_seq": last.seq})
-    return last
 
 
 def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> None:
@@ -257,10 +241,12 @@ def _note_account(
     c: Connection, change: Change, nxt: Next, outcome: Outcome, verifier: bytes | None, *, sent: bool
 ) -> None:
     account = account_of(c, change.org, change.resolved_id or "")
-    newest = change.seq >= account.newest_seq  # else its owner was so slow that a newer one came by
+    # Else its owner was so slow that a newer one came by. Of one that is not sent, accepts see to it.
+    newest = not sent or account.intent_change == change.id
     values: dict[str, Any] = {}
     if (sent or nxt.state is State.APPLIED) and newest:
-        values["newest_seq"] = change.seq  # which is higher than at its intent, if it was repeated since
+        # Higher than at its intent, if it was repeated since; lower, if it was chosen later than it came.
+        values["newest_seq"] = max(account.newest_seq, change.seq)
     if sent and nxt.keep_doubt and moves_nothing(account):
         values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:
