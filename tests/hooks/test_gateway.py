@@ -34,10 +34,10 @@ def hook(fake: FakeGateway, folder: Path, clock: Clock | None = None, **more: An
 
 
 def change(
-    password: str = GOOD, key: str = "k1", at: float | None = None, user: str = "jane"
+    password: str = GOOD, key: str = "k1", at: float | None = None, user: str = "jane", age: float = 0.0
 ) -> SourceChange:
     """A change of jane."""
-    return SourceChange(user, Password(password), at, key)
+    return SourceChange(user, Password(password), at, key, age)
 
 
 def test_a_push_is_handed_over_as_it_is(fake: FakeGateway, tmp_path: Path) -> None:
@@ -274,6 +274,24 @@ def test_after_a_clock_was_set_back_the_newer_letter_still_wins(fake: FakeGatewa
         "k4": rfc3339(NOW - 3 * 3600 - 2 * TIME_TO_LIVE),
     }
     assert [each.key for each in fake.taken] == ["k4", "k1", "k2", "k3"]
+
+
+@pytest.mark.parametrize("back", [0, 50, 500])
+def test_of_two_letters_the_later_is_newer_however_long_each_was_held(
+    fake: FakeGateway, tmp_path: Path, back: int
+) -> None:
+    """Also when the clock was set back between them, by less than they waited or by more."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    fake.go()
+    gateway.push(change(key="k1", age=10.0))
+    clock.at += 120 - back
+    gateway.push(change(key="k2", age=100.0))
+    fake.come()
+    gateway.flush(5)
+    times = [each.changed_at for each in fake.taken]
+    assert [each.key for each in fake.taken] == ["k1", "k2"]
+    assert times == sorted(set(times))
 
 
 def test_a_broken_letter_is_set_aside_at_once(fake: FakeGateway, tmp_path: Path) -> None:

@@ -114,16 +114,16 @@ class Gateway:
         their change is spooled in the disk's time, since others wait behind it.
         """
         deadline = self._monotonic() + self.settings.seconds
-        now = self._after_all_letters()
-        at = now - change.age if change.changed_at is None else change.changed_at
+        made = self._after_all_letters(change.age)
+        at = made if change.changed_at is None else change.changed_at
         later = patient and self._monotonic() < self._away_until
         if self.spool.is_empty() and not later:
             settled, why = self._push_now(change, at, deadline)
             if settled is not None:
                 return settled
-            return self._put(change, at, now, why)[0]
+            return self._put(change, at, made, why)[0]
         why = "the gateway did not answer moments ago" if later else "others wait before it"
-        answer, letter = self._put(change, at, now, why)
+        answer, letter = self._put(change, at, made, why)
         if letter is None:  # no letter can be written: what is left is to try at once
             settled, why = self._push_now(change, at, deadline)
             return settled or Answer(Verdict.LOST, LOST, f"{answer.why}; {why}")
@@ -160,15 +160,16 @@ class Gateway:
 
     # --- one change --------------------------------------------------------------------------
 
-    def _after_all_letters(self) -> float:
-        """The time now, in epoch seconds; if the clock was set back meanwhile, after the newest letter's."""
+    def _after_all_letters(self, age: float) -> float:
+        """The time ``age`` seconds ago; if the clock was set back meanwhile, after the newest letter's."""
         now = self._now()
         newest = 0.0
         with suppress(SpoolUnusable):
             if not self.spool.is_empty():
                 newest = max((each.since for each in self.spool.waiting()), default=0.0)
         # A clock that was days ahead when it wrote a letter is not followed.
-        return max(now, newest + 1e-6) if newest < now + TIME_TO_LIVE else now
+        made = now - age
+        return max(made, newest + 1e-6) if newest < now + TIME_TO_LIVE else made
 
     def _push_now(self, change: SourceChange, at: float, deadline: float) -> tuple[Answer | None, str]:
         """The answer, or None and why there is none. ``at`` is the time of ``change``."""
@@ -213,8 +214,8 @@ class Gateway:
             return False
         return email.utils.mktime_tz(date) - self._now() > CLOCK_TOLERANCE
 
-    def _put(self, change: SourceChange, at: float, now: float, why: str) -> tuple[Answer, Waiting | None]:
-        """Spool ``change`` of the time ``at``, because of ``why``."""
+    def _put(self, change: SourceChange, at: float, made: float, why: str) -> tuple[Answer, Waiting | None]:
+        """Spool ``change`` of the time ``at``, by this machine's clock ``made``, because of ``why``."""
         key = self.public_key.read()
         if key is None:
             lost = "there is no public key of the gateway to seal to: run the hook's --self-test once"
@@ -225,7 +226,7 @@ class Gateway:
         letter = Letter(change.user, change.password, rfc3339(at), change.key, self.settings.org)
         problem = "the public key of the gateway cannot be used"
         try:
-            put = self.spool.put(seal(key.public, letter.plaintext()), now)
+            put = self.spool.put(seal(key.public, letter.plaintext()), made)
             return Answer(Verdict.SPOOLED, LATER, why), put
         except SpoolUnusable as error:
             problem = str(error)
