@@ -231,6 +231,9 @@ class Delivery:
 
     async def _finish(self) -> None:
         self._t.gate.close()
+        for task, change in self._tasks.items():
+            if change.id not in self._attempts.writing:  # whoever takes over begins it anew
+                task.cancel()
         await self._pages.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=HASH_WAIT)

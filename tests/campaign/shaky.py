@@ -117,12 +117,12 @@ class ShakyDatabase(Database):
         """See the protocol."""
         return self._inner.reader
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
         """See the protocol; while it is away, some of what fails was committed all the same."""
         await self._machine.step()
         if self.away and self._machine.random.random() < 0.7:
             raise StoreAway("cut off")
-        result = await self._inner.run(work)
+        result = await self._inner.run(work, patient=patient)
         self._committed(work.__qualname__, result)
         await self._machine.step()
         if self.away:

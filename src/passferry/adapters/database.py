@@ -36,9 +36,10 @@ class Database(Protocol):
     def reader(self) -> Engine:
         """For what is only read at set-up, beside the transactions of others."""
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
         """The result of ``work`` in one committed transaction.
 
+        ``patient``: it begins something new, and waits behind what others wait for or what was begun.
         Cancelling the caller does not stop a transaction that has begun. Raises ``StoreFull``, ``StoreBusy``,
         ``StoreAway``, ``StoreLost``, or what ``work`` raises after everything was rolled back. ``work`` may
         be run again, from the start, when nothing of it was committed.

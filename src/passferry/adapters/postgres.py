@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from passferry.adapters.database import Database
+from passferry.adapters.postgres_turns import NO_ORG, Turns
 from passferry.store_ports import StoreAway, StoreBusy, StoreFull
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class PostgresDatabase(Database):
         self.audit_key, self._url = audit_key, url
         self._engine = _engine(url, connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="store")
+        self._turns = Turns(connections)
         self._apart: list[PostgresDatabase] = []
         self._closed = False
 
@@ -76,9 +78,14 @@ class PostgresDatabase(Database):
         """See the protocol: readers hold up nobody."""
         return self._engine
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
         """See the protocol."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.transact, work)
+        return await self.run_of(NO_ORG, work, patient=patient)
+
+    async def run_of(self, org: str, work: Callable[[Connection], T], *, patient: bool) -> T:
+        """As ``run``, one at a time of those of ``org``."""
+        async with self._turns.turn(org, patient=patient):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self.transact, work)
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """See the protocol: readers hold up nobody."""
@@ -86,7 +93,7 @@ class PostgresDatabase(Database):
 
     def lane(self, org: str) -> Database:
         """See the protocol: one at a time, since they wait for each other in any case."""
-        return _Lane(self)
+        return _Lane(self, org)
 
     def apart(self) -> Database:
         """See the protocol: with a thread and a connection of its own."""
@@ -133,8 +140,8 @@ class _Lane(Database):
 
     shared = True
 
-    def __init__(self, database: PostgresDatabase) -> None:
-        self._database, self._turn = database, asyncio.Lock()
+    def __init__(self, database: PostgresDatabase, org: str) -> None:
+        self._database, self._org = database, org
         self.audit_key = database.audit_key
 
     @property
@@ -147,10 +154,9 @@ class _Lane(Database):
         """See the protocol."""
         return self._database.reader
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
         """See the protocol."""
-        async with self._turn:
-            return await self._database.run(work)
+        return await self._database.run_of(self._org, work, patient=patient)
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """See the protocol."""

@@ -42,6 +42,7 @@ class SqliteDatabase(Database):
         self._reader = _reader(path) if path is not None else None
         self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="store")
         self._waiting: deque[_Piece] = deque()
+        self._patient: deque[_Piece] = deque()
         self._closed = False
 
     @property
@@ -54,12 +55,12 @@ class SqliteDatabase(Database):
         """See the protocol."""
         return self._reader or self._engine  # in memory there is one connection
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
         """See the protocol."""
         if self._thread is None:
             return self._transact(work)
         piece = _Piece(work, asyncio.get_running_loop())
-        self._waiting.append(piece)
+        (self._patient if patient else self._waiting).append(piece)
         self._thread.submit(self._take_all)
         # Who goes away does not take the others' commit with it.
         result: T = await asyncio.shield(piece.future)
@@ -68,6 +69,8 @@ class SqliteDatabase(Database):
     def _take_all(self) -> None:
         """Commit together whatever waits; the turns that others asked for find nothing left to do."""
         pieces = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+        room = TOGETHER - len(pieces)
+        pieces += [self._patient.popleft() for _ in range(min(room, len(self._patient)))]
         if len(pieces) > 1 and self._together(pieces):
             return
         for piece in pieces:

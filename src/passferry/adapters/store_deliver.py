@@ -112,7 +112,7 @@ class SqlDeliveryStore:
             c.execute(update(ORGS).where(ORGS.c.name == org).values(epoch=row.epoch + 1))
             return row.epoch + 1, OrgState(row.paused, row.blocked_until)
 
-        self._epochs[org], state = await self._database.run(work)
+        self._epochs[org], state = await self._database.run(work, patient=True)
         return state
 
     async def org_state(self, org: str) -> OrgState:
@@ -122,7 +122,7 @@ class SqlDeliveryStore:
             row = c.execute(_ORG, {"org": org}).one()
             return OrgState(row.paused, row.blocked_until)
 
-        return await self._database.run(work)
+        return await self._database.run(work, patient=True)
 
     async def requests_since(self, org: str, since: float) -> list[float]:
         """See the port."""
@@ -136,7 +136,7 @@ class SqlDeliveryStore:
             .where(table.c.at > since, table.c.kind.in_(("attempt", "outcome", PASSED_ON)))
             .order_by(table.c.seq)
         )
-        return await self._database.run(lambda c: _requests(list(c.execute(query))))
+        return await self._database.run(lambda c: _requests(list(c.execute(query))), patient=True)
 
     async def due(self, org: str, now: float, limit: int, busy: Sequence[str]) -> Due:
         """See the port."""
@@ -148,17 +148,21 @@ class SqlDeliveryStore:
             next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
             return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
 
-        return await self._database.run(work)
+        return await self._database.run(work, patient=True)
 
     async def due_count(self, org: str, now: float, most: int, busy: Sequence[str], *, bulk: bool) -> int:
         """See the port."""
         values = {"org": org, "now": now, "most": most, "busy": list(busy), "bulk": bulk}
-        return await self._database.run(lambda c: int(c.execute(_DUE_COUNT, values).scalar_one()))
+        return await self._database.run(
+            lambda c: int(c.execute(_DUE_COUNT, values).scalar_one()), patient=True
+        )
 
     async def due_of(self, org: str, now: float, keys: Sequence[str]) -> list[Change]:
         """See the port."""
         values = {"org": org, "now": now, "keys": list(keys)}
-        return await self._database.run(lambda c: [change_of(row) for row in c.execute(_DUE_OF, values)])
+        return await self._database.run(
+            lambda c: [change_of(row) for row in c.execute(_DUE_OF, values)], patient=True
+        )
 
     async def rebase(self, org: str, now: float, by: float) -> int:
         """See the port."""
@@ -205,7 +209,7 @@ class SqlDeliveryStore:
                 return Standing(None, None, None)
             return Standing(newest_one, account.intent_at, last_delivered(account))
 
-        return await self._database.run(work)
+        return await self._database.run(work, patient=True)
 
     async def begin(
         self, change_id: str, version: str | None, now: float, block: float, barred: MayNotTouch = anybody
@@ -388,7 +392,7 @@ class SqlDeliveryStore:
                 chain.close()
             return len(found)
 
-        return await self._database.run(work)
+        return await self._database.run(work, patient=True)
 
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:
