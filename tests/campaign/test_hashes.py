@@ -97,6 +97,34 @@ def test_an_org_is_given_back_before_all_its_verifiers_are_made() -> None:
     run(body())
 
 
+def test_an_org_is_given_back_though_looks_wait_for_an_overloaded_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has not come to a write is begun anew by whoever takes over."""
+
+    async def body() -> None:
+        async with world(Plan(34, changes=0, crashes=0)) as it:
+            running = it.gateway.leases._running[DEFAULT]
+            looks = asyncio.Semaphore(0)
+
+            async def waits(*_: object) -> None:
+                looks.release()
+                await asyncio.sleep(3600.0)
+
+            monkeypatch.setattr(running.delivery._t.store, "resolve", waits)
+            for user in it.users:
+                await it.push(user, "N3w-Passw0rd!A")
+            for _ in it.users:
+                await looks.acquire()
+            before = it.clock.monotonic()
+            running.stop.set()
+            await asyncio.wait([running.task])
+            assert it.clock.monotonic() - before < 1.0
+            assert await states(it) == [State.PENDING] * len(it.users)
+
+    run(body())
+
+
 def test_a_late_verifier_is_not_that_of_a_newer_password() -> None:
     """Another owner delivered one while it was made."""
 
