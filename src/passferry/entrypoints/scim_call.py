@@ -172,7 +172,7 @@ class Call:
         if isinstance(answer, Outcome):
             raise Refused(scim_answers.of_outcome(answer))
         if not 200 <= answer.status < 300:
-            raise Refused(scim_answers.of_target(answer, create=self.id is None, wrote=wrote))
+            raise Refused(scim_answers.of_target(answer, names=self.id is None, wrote=wrote))
         found: Shown | None = None
         with contextlib.suppress(NotScim):  # told below, with nothing of it
             found = resource(answer.text(), self.place, answer.headers.get("etag"))
