@@ -1,13 +1,17 @@
-"""What `serve` does every minute."""
+"""What `serve` does at its start and every minute, while the store is away."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import structlog
+
 from campaign.virtual_time import run
+from passferry.config import OrgSettings, Settings
 from passferry.domain.audit import Head
-from passferry.entrypoints.serve import HEADS_EVERY, _keep_house
-from passferry.store_ports import StoreBusy
+from passferry.entrypoints.serve import HEADS_EVERY, _keep_house, _say_who_provisions
+from passferry.store_ports import Caller, StoreAway, StoreBusy
 
 
 def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
@@ -39,3 +43,17 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
 
     run(body())
     assert emptied == kept == [2 * HEADS_EVERY, 3 * HEADS_EVERY]
+
+
+def test_a_start_without_the_store_says_of_no_key_that_it_may_not_provision() -> None:
+    """Null, which is not an empty list; and the start goes on."""
+
+    async def keys() -> list[tuple[Caller, bytes]]:
+        raise StoreAway("away")
+
+    settings = Settings(Path(), Path(), orgs={"emea": OrgSettings("emea", scim="proxy")})
+    stores = SimpleNamespace(access=SimpleNamespace(keys=keys))
+    gateway: Any = SimpleNamespace(stores=stores, settings=settings)
+    with structlog.testing.capture_logs() as logs:
+        run(_say_who_provisions(gateway))
+    assert [(line["event"], line["org"], line["sources"]) for line in logs] == [("scim.proxy", "emea", None)]

@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceRules, provisions
 from passferry.ports import Clock
 from passferry.store_ports import AccessStore, Caller
 
@@ -88,12 +88,10 @@ class Access:
             if started - self._read_at < fresh:  # somebody else read while we waited
                 return
             found = await self._store.keys()
-            self._keys = {caller.id: (self._with_rules(caller), secret) for caller, secret in found}
+            self._keys = {
+                caller.id: (as_configured(caller, self._sources), secret) for caller, secret in found
+            }
             self._read_at = started
-
-    def _with_rules(self, caller: Caller) -> Caller:
-        rules = self._sources.get(caller.name)
-        return caller if rules is None or caller.role != "source" else under(rules, caller)
 
 
 NOWHERE = ("",)
@@ -102,10 +100,28 @@ NOWHERE = ("",)
 
 def under(rules: SourceRules, caller: Caller) -> Caller:
     """``caller`` as ``rules`` leave it: they narrow its orgs, and their template replaces its own."""
-    orgs = tuple(org for org in rules.orgs if not caller.orgs or org in caller.orgs) or NOWHERE
+    orgs = tuple(org for org in rules.orgs if caller.may_use(org)) or NOWHERE
     return replace(
         caller,
         orgs=orgs if rules.orgs else caller.orgs,
         user_template=rules.user or caller.user_template,
         rules=rules,
     )
+
+
+def as_configured(caller: Caller, sources: Mapping[str, SourceRules]) -> Caller:
+    """``caller`` as the rules of ``sources``, by the name of their keys, leave it."""
+    rules = sources.get(caller.name)
+    return caller if rules is None or caller.role != "source" else under(rules, caller)
+
+
+def may_provision(caller: Caller, org: str) -> bool:
+    """Whether ``caller``, as configured, may have all passed on in ``org``, where that is a proxy."""
+    in_use = caller.role == "source" and caller.revoked_at is None
+    return in_use and caller.may_use(org) and provisions(caller.rules, caller.user_template)
+
+
+def provisioners(org: str, callers: Iterable[Caller], sources: Mapping[str, SourceRules]) -> list[Caller]:
+    """Who of ``callers`` may provision in ``org``, a proxy, by name; each as ``sources`` leave it."""
+    configured = [as_configured(caller, sources) for caller in callers]
+    return sorted((one for one in configured if may_provision(one, org)), key=lambda one: one.name)

@@ -255,6 +255,10 @@ class Caller:
     stopped_at: float | None = None  # it sent more in an hour than it may; until an operator resumes it
     rules: SourceRules = field(default_factory=SourceRules)
 
+    def may_use(self, org: str) -> bool:
+        """Whether ``org`` is one of its orgs."""
+        return not self.orgs or org in self.orgs
+
 
 class AccessStore(Protocol):
     """Access keys, kept as SHA-256 of their secret."""

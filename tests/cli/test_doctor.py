@@ -392,6 +392,24 @@ def test_a_database_of_an_older_version_is_a_warning_to_back_it_up(doctor: Any, 
             assert (found["level"], found["remedy"].startswith("back it up first")) == ("warn", True)
 
 
+def test_who_may_provision_is_named_and_a_warning_until_it_was_decided(
+    cli: Cli, doctor: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an org that is a proxy each key that may; the remedy names those that no `scim` is set for."""
+    for name in ("okta", "portal", "hr"):
+        assert cli("access", "add", name).code == 0
+    monkeypatch.setenv("PASSFERRY_SOURCES_HR_SCIM", "none")
+    monkeypatch.setenv("PASSFERRY_SOURCES_OKTA_SCIM", "proxy")
+    with simulated() as (_, url):
+        assert "provisioning" not in doctor(url)[1]
+        code, found = doctor(url, PASSFERRY_ORGS_DEFAULT_SCIM="proxy")
+        assert (code, found["provisioning"]["level"]) == (0, "warn")
+        assert found["provisioning"]["message"].endswith("changed and deleted by okta, portal")
+        assert found["provisioning"]["remedy"].endswith(": portal")
+        found = doctor(url, PASSFERRY_SOURCES_PORTAL_SCIM="passwords")[1]["provisioning"]
+        assert (found["level"], found["message"].endswith("deleted by okta")) == ("ok", True)
+
+
 def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:
     """Two keys in the ring are a warning, a ring from before a rotation fails, each with its remedy."""
     ring = load_settings(None).key_file

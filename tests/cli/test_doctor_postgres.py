@@ -8,13 +8,19 @@ import pytest
 from passferry.adapters import keyring
 from passferry.adapters.key_file import FileSealer
 from passferry.adapters.postgres import PostgresDatabase
+from passferry.config import OrgSettings, Settings
 from passferry.doctor.postgres import look_at_postgres
 from passferry.state import _check_database
 from postgres import server
 
 
+def _settings(ring: Path) -> Settings:
+    orgs = {"default": OrgSettings("default", scim="proxy")}
+    return Settings(state_dir=ring.parent, key_file=ring, orgs=orgs)
+
+
 def _found(url: str, ring: Path) -> dict[tuple[str, str], str]:
-    return {(each.check, each.level): each.message for each in look_at_postgres(url, ring)}
+    return {(each.check, each.level): each.message for each in look_at_postgres(url, _settings(ring))}
 
 
 @pytest.fixture
@@ -51,9 +57,26 @@ def test_another_ring_and_a_newer_version_fail(ring: Path, tmp_path: Path) -> No
         assert "99" in _found(url, ring)["database", "fail"]
 
 
+def test_who_may_provision_is_named(ring: Path) -> None:
+    """As on SQLite: of the keys in use those whose org it is, before a source is configured."""
+    with server().database() as url:
+        database = PostgresDatabase(url, b"key")
+        try:
+            _check_database(database, FileSealer(ring), ["default"])
+        finally:
+            database.close()
+        assert _found(url, ring)["provisioning", "ok"].endswith("by no key")
+        with psycopg.connect(url) as c:
+            for name, orgs, revoked in (("okta", "", None), ("gone", "", 1.0), ("other", "emea", None)):
+                row = (name, name, "source", orgs, b"", 0.0, revoked)
+                columns = "id, name, role, orgs, secret_sha256, created_at, revoked_at"
+                c.execute(f"INSERT INTO access ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
+        assert _found(url, ring)["provisioning", "warn"].endswith("by okta")
+
+
 @pytest.mark.parametrize("url", ["postgresql://u:s3cr3t@127.0.0.1:1/x", "postgresql://u:s3cr3t@h:no/x"])
 def test_a_password_is_never_shown(url: str, ring: Path) -> None:
     """Of a database that cannot be reached, and of an address that is none."""
-    found = look_at_postgres(url, ring)
+    found = look_at_postgres(url, _settings(ring))
     assert [each.level for each in found] == ["ok", "fail"]
     assert "s3cr3t" not in repr(found)

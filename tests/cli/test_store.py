@@ -273,6 +273,23 @@ def test_orgs_that_a_key_has_not_in_common_with_its_source_are_none(cli: Cli, st
     assert cli("access", "list").out.splitlines()[1].split()[2] == "none"
 
 
+def test_a_new_key_that_may_provision_says_so_and_who_else_may(
+    cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its org is a proxy, with how to bound it; not of a key that may not, nor in the JSON document."""
+    assert "may create" not in cli("access", "add", "okta").err
+    monkeypatch.setenv("PASSFERRY_ORGS_DEFAULT_SCIM", "proxy")
+    Path("passferry.toml").write_text("[sources.hr]\nscim = 'passwords'\n")
+    done = cli("access", "add", "portal", "--json")
+    assert done.err.splitlines() == [
+        'org default has scim = "proxy": this key may create, change and delete its users; so may: okta',
+        'hint: if it shall not: scim = "passwords" or "none" in [sources.portal], and start serve anew',
+    ]
+    assert json.loads(done.out).keys() == {"name", "role", "apiKey"}
+    assert "may create" not in cli("access", "add", "hr").err
+    assert "may create" not in cli("access", "add", "desk", "--role", "operator").err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["a b"], ["hr", "--role", "king"], ["hr", "--org", "other"], ["hr", "--user-template", "{uid}"]],

@@ -5,7 +5,8 @@ import re
 import anyio
 
 from http_fakes import FakeKeys, StillClock
-from passferry.access import Access, digest, mint
+from passferry.access import Access, digest, mint, provisioners
+from passferry.domain.source_rules import SourceRules
 from passferry.store_ports import Caller
 
 
@@ -95,3 +96,25 @@ def test_concurrent_callers_share_one_reading() -> None:
     anyio.run(all_at_once)
     assert [caller.name for caller in found if caller] == ["portal"] * 50
     assert keys.readings == 1
+
+
+def test_who_provisions_is_named_and_nobody_else() -> None:
+    """Sources whose keys are in use, for that org, by default or by `scim`; a template makes it `none`."""
+    callers = [
+        Caller("1", "okta", "source", ()),
+        Caller("2", "entra", "source", ("emea",), "{uid}@example.com"),
+        Caller("3", "elsewhere", "source", ("apac",)),
+        Caller("4", "kept-out", "source", ()),
+        Caller("5", "pusher", "source", ()),
+        Caller("6", "pam", "source", (), "{uid}@example.com"),
+        Caller("7", "samba", "source", ()),
+        Caller("8", "desk", "operator", ()),
+        Caller("9", "gone", "source", (), revoked_at=1.0),
+    ]
+    sources = {
+        "entra": SourceRules(scim="proxy"),
+        "kept-out": SourceRules(orgs=("apac",)),
+        "pusher": SourceRules(scim="passwords"),
+        "samba": SourceRules(scim="none"),
+    }
+    assert [one.name for one in provisioners("emea", callers, sources)] == ["entra", "okta"]

@@ -116,6 +116,27 @@ def test_a_conflict_of_which_nothing_is_said_is_tried_again_only_if_the_user_mov
     assert len(provider.sent) == sent
 
 
+@pytest.mark.parametrize("password", [GOOD, None])
+@pytest.mark.parametrize("kind", [None, "tooMany"])
+def test_a_conflict_that_is_not_of_versions_is_one_of_names(password: str | None, kind: str | None) -> None:
+    """409 `uniqueness` with the target's words, as for POST; the password is taken all the same."""
+    world = ScimWorld()
+    said = {"scimType": kind, "detail": "bob@example.com is taken"}
+    world.provider.answers = [Answer(409, body=json.dumps(said).encode())]
+    answer = world.put(password, org="emea")
+    assert is_error(answer, 409, "uniqueness", "bob@example.com is taken")
+    assert len(world.provider.sent) == 1
+    assert ("passferry-change-id" in answer.headers) == (password is not None)
+
+
+def test_a_conflict_of_names_does_not_tell_the_password() -> None:
+    """Of a target that repeats it, the words are left out."""
+    world = ScimWorld()
+    world.provider.answers = [Answer(409, body=json.dumps({"detail": f"bad: {GOOD}"}).encode())]
+    answer = world.put(GOOD, org="emea")
+    assert (answer.status_code, GOOD in answer.text) == (409, False)
+
+
 # --- the rest fails --------------------------------------------------------------------------
 
 

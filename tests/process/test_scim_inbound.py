@@ -167,12 +167,12 @@ def test_okta_links_an_existing_user_and_pushes_every_new_password(tmp_path: Pat
 
 
 def test_the_log_says_at_the_start_who_may_provision(tmp_path: Path) -> None:
-    """A key of which the configuration says nothing may, where the org is a proxy; and nowhere else."""
+    """By name: a key of which nothing is configured may, where the org is a proxy; and nowhere else."""
     with scene(tmp_path, "proxy") as it:
         new = {"schemas": [USER], "userName": "new@okta.local", "displayName": "New"}
         assert it.ask("POST", "/Users", new).status == 201
         (line,) = it.gateway.events("scim.proxy")
-        assert (line["org"], line["level"]) == ("default", "warning")
+        assert (line["org"], line["level"], line["sources"]) == ("default", "warning", ["tester"])
         assert "keys without scim" in line["hint"]
     (tmp_path / "dry").mkdir()
     with scene(tmp_path / "dry", "proxy", PASSFERRY_ORGS_DEFAULT_DRY_RUN="true") as it:

@@ -1,15 +1,19 @@
 """A look into the database that changes nothing: no file is made, no lock is kept, no table is created."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from passferry.adapters import schema
+from passferry.store_ports import Caller
 
 BUSY_SECONDS = 2.0
+CALLERS = "SELECT id, name, role, orgs, user_template, created_at, revoked_at FROM access"
+"""Whose the access keys are; the same on every database, and in every version of it."""
 
 
 class CannotLook(Exception):
@@ -29,6 +33,7 @@ class Look:
     keys: frozenset[str] = frozenset()
     live: int = 0
     paused: Mapping[str, str] | None = None
+    callers: tuple[Caller, ...] = ()
 
 
 def look(path: Path) -> Look:
@@ -68,4 +73,13 @@ def _look(connection: sqlite3.Connection) -> Look:
     needed = frozenset(key for (key,) in [*keys, (meta.get("sealing_key"),)] if key)
     live = connection.execute("SELECT count(*) FROM changes WHERE live = 1").fetchone()[0]
     paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL"))
-    return Look(version, meta.get("ring"), needed, live, paused)
+    whose = callers(connection.execute(CALLERS))
+    return Look(version, meta.get("ring"), needed, live, paused, whose)
+
+
+def callers(rows: Iterable[tuple[Any, ...]]) -> tuple[Caller, ...]:
+    """What ``CALLERS`` found."""
+    return tuple(
+        Caller(key, name, role, tuple(orgs.split()), template, made, revoked)
+        for key, name, role, orgs, template, made, revoked in rows
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from passferry.adapters import schema
-from passferry.adapters.database_look import CannotLook, Look
+from passferry.adapters.database_look import CALLERS, CannotLook, Look, callers
 from passferry.adapters.postgres import SOCKET, hint, is_pooled, psycopg_url
 
 _SERVER = (
@@ -63,4 +63,5 @@ def _contents(connection: psycopg.Connection[Any]) -> Look:
     needed = frozenset(key for (key,) in [*connection.execute(_KEYS), (meta.get("sealing_key"),)] if key)
     live = connection.execute("SELECT count(*) FROM changes WHERE live").fetchone()
     paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL").fetchall())
-    return Look(version, meta.get("ring"), needed, live[0] if live else 0, paused)
+    whose = callers(connection.execute(CALLERS))
+    return Look(version, meta.get("ring"), needed, live[0] if live else 0, paused, whose)

@@ -74,7 +74,7 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
 
 
 def user_row(row: Row[Any]) -> UserRow:
-    """What is kept of a reference; of what an older program wrote, nothing was told."""
+    """What is kept of a reference; where nobody wrote when its newest was accepted, nothing was told."""
     accepted_at = row.newest_at if row.newest_accepted_at is None else row.newest_accepted_at
     return UserRow(row.newest_seq, row.newest_at, row.newest_source, accepted_at)
 

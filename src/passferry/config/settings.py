@@ -117,6 +117,11 @@ class Settings:
     sources: Mapping[str, SourceRules] = field(default_factory=dict)
 
     @property
+    def proxies(self) -> frozenset[str]:
+        """The orgs whose inbound SCIM passes everything on. In a dry run nothing is written at the target."""
+        return frozenset(name for name, org in self.orgs.items() if org.scim == "proxy" and not org.dry_run)
+
+    @property
     def tls(self) -> TlsFiles | None:
         """The files of our certificate; None where plain HTTP is served."""
         if self.tls_cert is None or self.tls_key is None:

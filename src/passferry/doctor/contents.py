@@ -1,13 +1,15 @@
 """What a database holds, judged against the key ring and this program: the same on every database."""
 
+from passferry.access import provisioners
 from passferry.adapters import schema
 from passferry.adapters.database_look import Look
 from passferry.adapters.sealing import RingSealer
+from passferry.config import Settings
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 
 
-def contents(found: Look, sealer: RingSealer | None, where: str) -> list[Finding]:
-    """Findings about ``found``, which lies at ``where``; without ``sealer`` its keys are not judged."""
+def contents(found: Look, sealer: RingSealer | None, where: str, settings: Settings) -> list[Finding]:
+    """Findings about ``found``, at ``where``; without ``sealer`` its sealing keys are not judged."""
     if found.version > schema.VERSION:
         why = f"the database has version {found.version}, this program knows {schema.VERSION}"
         return [fail("database", why, "install the newer passferry again")]
@@ -21,7 +23,22 @@ def contents(found: Look, sealer: RingSealer | None, where: str) -> list[Finding
             warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
             for org, why in sorted((found.paused or {}).items())
         ),
+        *(_who_provisions(org, found, settings) for org in sorted(settings.proxies)),
     ]
+
+
+def _who_provisions(org: str, found: Look, settings: Settings) -> Finding:
+    """Who may, in a proxy. A warning unless that was decided of every one."""
+    callers = provisioners(org, found.callers, settings.sources)
+    names = ", ".join(each.name for each in callers) or "no key"
+    said = f'org {org} has scim = "proxy": its users may be created, changed and deleted by {names}'
+    undecided = [each.name for each in callers if each.rules.scim is None]
+    if not undecided:
+        return ok("provisioning", said)
+    remedy = (
+        f'give each of these scim in [sources.NAME], "proxy", "passwords" or "none": {", ".join(undecided)}'
+    )
+    return warn("provisioning", said, remedy)
 
 
 def _upgrade(version: int) -> list[Finding]:

@@ -1,12 +1,12 @@
 """What is in a PostgreSQL database that processes share, and how its server is set. Nothing is made."""
 
 import time
-from pathlib import Path
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.database_look import CannotLook
 from passferry.adapters.postgres_look import Server, look
 from passferry.adapters.sealing import RingSealer
+from passferry.config import Settings
 from passferry.doctor.contents import contents
 from passferry.doctor.ring import key_file
 from passferry.domain.diagnosis import Finding, fail, ok, warn
@@ -17,16 +17,16 @@ CLOCK_WARN = 5.0
 """Seconds between the database's clock and this machine's."""
 
 
-def look_at_postgres(url: str, ring_file: Path) -> list[Finding]:
+def look_at_postgres(url: str, settings: Settings) -> list[Finding]:
     """See the module."""
-    ring, found = key_file(ring_file, [], _no_ring)
+    ring, found = key_file(settings.key_file, [], _no_ring)
     try:
         before = time.time()
         server = look(url, LEASE)
     except CannotLook as error:
         return [found, fail("database", "PASSFERRY_DATABASE_URL: the database cannot be read", str(error))]
     ahead = server.now - (before + time.time()) / 2
-    return [found, *_server(server, ahead), *_contents(server, ring)]
+    return [found, *_server(server, ahead), *_contents(server, ring, settings)]
 
 
 def _no_ring(what: str) -> Finding:
@@ -52,10 +52,11 @@ def _server(server: Server, ahead: float) -> list[Finding]:
     return findings or [ok("database server", f"PostgreSQL {server.release}, reached; clocks agree")]
 
 
-def _contents(server: Server, ring: keyring.KeyRing | None) -> list[Finding]:
+def _contents(server: Server, ring: keyring.KeyRing | None, settings: Settings) -> list[Finding]:
     if server.look.version == 0:
         return [ok("database", "no tables yet: `serve` makes them")]
-    findings = contents(server.look, RingSealer(ring) if ring is not None else None, "PostgreSQL")
+    sealer = RingSealer(ring) if ring is not None else None
+    findings = contents(server.look, sealer, "PostgreSQL", settings)
     if server.look.version > schema.VERSION:
         return findings
     if server.alive:

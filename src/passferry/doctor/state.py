@@ -22,7 +22,7 @@ FREE_WARN = 256 * 1024 * 1024
 def look_at_state(settings: Settings) -> list[Finding]:
     """See the module."""
     if settings.database_url is not None:
-        return look_at_postgres(settings.database_url, settings.key_file)
+        return look_at_postgres(settings.database_url, settings)
     path = settings.state_dir / DATABASE_FILE
     findings = [_directory(settings.state_dir)]
     try:
@@ -36,7 +36,7 @@ def look_at_state(settings: Settings) -> list[Finding]:
     if not holds:
         findings.append(ok("database", f"none yet: `serve` makes {path}"))
     elif findings[0].cause is None:
-        findings += _database(path, ring)
+        findings += _database(path, ring, settings)
     return findings
 
 
@@ -73,7 +73,7 @@ def _directory(path: Path) -> Finding:
     return ok("state", f"{there}; {free / 2**30:.1f} GiB free")
 
 
-def _database(path: Path, ring: KeyRing | None) -> list[Finding]:
+def _database(path: Path, ring: KeyRing | None, settings: Settings) -> list[Finding]:
     try:
         found = look(path)
     except NeedsRecovery:
@@ -82,4 +82,4 @@ def _database(path: Path, ring: KeyRing | None) -> list[Finding]:
     except CannotLook as error:
         hint = "run it as the user who runs `serve`; if that is so, restore the database from its back-up"
         return [fail("database", f"cannot read {path}: {error}", hint)]
-    return contents(found, RingSealer(ring) if ring is not None else None, str(path))
+    return contents(found, RingSealer(ring) if ring is not None else None, str(path), settings)

@@ -60,9 +60,9 @@ def speaks_scim(rules: SourceRules, user: str | None) -> bool:
     return user is None if rules.scim is None else rules.scim != "none"
 
 
-def provisions(rules: SourceRules) -> bool:
-    """Whether a source that speaks SCIM may have more than passwords passed on, where the org does."""
-    return rules.scim in (None, "proxy")
+def provisions(rules: SourceRules, user: str | None) -> bool:
+    """Whether a source may have more than passwords passed on, where the org does; see ``speaks_scim``."""
+    return speaks_scim(rules, user) and rules.scim in (None, "proxy")
 
 
 def within_the_hour(counts: Mapping[int, int], now: float) -> dict[int, int]:

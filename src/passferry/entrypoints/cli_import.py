@@ -239,7 +239,8 @@ class Import:
         self._report(rows, counts, told)
         failed = [one for one in told if one["status"] != OVERTAKEN]
         done = not failed and (not follow or not counts["pending"])
-        if delete_after and done and len(told) > len(failed):
+        kept = delete_after and done and len(told) > len(failed)
+        if kept:
             self._keep(len(told) - len(failed))
         elif done:
             journal.remove()
@@ -247,7 +248,7 @@ class Import:
                 self._delete()
         elif delete_after:
             print(f"{self.path} is kept: not every row has arrived", file=sys.stderr)
-        raise typer.Exit(Code.FAILED if failed else Code.PENDING if counts["pending"] else Code.DONE)
+        raise typer.Exit(Code.FAILED if failed else Code.PENDING if kept or counts["pending"] else Code.DONE)
 
     # --- saying ------------------------------------------------------------------------------
 

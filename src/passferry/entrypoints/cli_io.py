@@ -37,7 +37,7 @@ class Code(IntEnum):
     FAILED = 1  # refused or failed
     USAGE = 2  # usage or configuration
     UNREACHABLE = 3  # try again
-    PENDING = 4  # accepted, not delivered yet; for `verify`: nothing to compare with
+    PENDING = 4  # accepted, not delivered yet or not known to be; for `verify`: nothing to compare with
 
 
 def fail(what: str, hint: str = "", code: int = Code.FAILED) -> NoReturn:

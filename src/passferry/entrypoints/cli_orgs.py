@@ -18,6 +18,7 @@ from passferry.entrypoints.cli_io import (
 from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
 
 if TYPE_CHECKING:
+    from passferry.config import Settings
     from passferry.state import Desk
     from passferry.store_ports import Caller, Forgotten
 
@@ -191,9 +192,9 @@ def add(
     settings = settings_from(config)
     named = [the_org(settings, each) for each in org or []]
     with open_desk(settings, write=True) as desk:
-        key = None
+        key, callers = None, list["Caller"]()
         with suppress(NameTaken):
-            key = run(_mint(desk, name, role, tuple(named), user_template))
+            key, callers = run(_mint(desk, name, role, tuple(named), user_template))
     if key is None:
         fail(
             f"there is a key named {name!r} already",
@@ -204,6 +205,21 @@ def add(
     else:
         print(key)
         typer.echo("This key is not shown again; what is kept is only its SHA-256.", err=True)
+    _say_who_provisions(settings, name, callers)
+
+
+def _say_who_provisions(settings: "Settings", name: str, callers: "list[Caller]") -> None:
+    """On standard error, of each org where the new key ``name`` may do more than its holder might expect."""
+    from passferry.access import provisioners
+
+    for org in sorted(settings.proxies):
+        names = [each.name for each in provisioners(org, callers, settings.sources)]
+        if name in names:
+            what = f'org {org} has scim = "proxy": this key may create, change and delete its users'
+            others = ", ".join(each for each in names if each != name)
+            typer.echo(f"{what}; so may: {others}" if others else what, err=True)
+            hint = f'if it shall not: scim = "passwords" or "none" in [sources.{name}], and start serve anew'
+            typer.echo(f"hint: {hint}", err=True)
 
 
 def _check_add(name: str, role: str, template: str | None) -> None:
@@ -217,28 +233,27 @@ def _check_add(name: str, role: str, template: str | None) -> None:
         fail("the template is not one", "it holds {uid} once and an @, as in {uid}@example.com", Code.USAGE)
 
 
-async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None) -> str:
+async def _mint(
+    desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None
+) -> "tuple[str, list[Caller]]":
+    """The new key's text, and whose all keys are now. Raises ``NameTaken``."""
     from passferry.access import mint
     from passferry.store_ports import Caller
 
     key, now = mint(), desk.clock.now()
     await desk.access.add_key(Caller(key.id, name, role, orgs, template, now), key.secret_sha256, now)
-    return key.text
+    return key.text, [caller for caller, _ in await desk.access.keys()]
 
 
 @access.command("list")
 def list_keys(config: Config = None, as_json: Json = False) -> None:
     """All keys, revoked ones too, as the configuration leaves them; never the keys themselves."""
-    from passferry.access import NOWHERE, under
+    from passferry.access import NOWHERE, as_configured
 
     settings = settings_from(config)
     with open_desk(settings, write=False) as desk:
         callers = [caller for caller, _ in run(desk.access.keys())]
-    rules = settings.sources
-    callers = [
-        under(rules[each.name], each) if each.role == "source" and each.name in rules else each
-        for each in callers
-    ]
+    callers = [as_configured(each, settings.sources) for each in callers]
     if as_json:
         print_json({"keys": [_caller_json(caller) for caller in callers]})
         return

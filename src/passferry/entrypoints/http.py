@@ -418,7 +418,7 @@ class _Gateway:
         change = await self._parts.lookup.change(change_id) if change_id is not None else None
         allowed = (
             change is not None
-            and (not caller.orgs or change.org in caller.orgs)
+            and caller.may_use(change.org)
             and (caller.role == "operator" or change.source == caller.name)
         )
         if change is None or not allowed:

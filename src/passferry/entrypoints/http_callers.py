@@ -73,7 +73,7 @@ def org(who: Caller, named: str | None, orgs: Collection[str]) -> str:
     Raises ``Problem`` unless ``who`` may use it.
     """
     if named is None:
-        usable = [each for each in orgs if not who.orgs or each in who.orgs]
+        usable = [each for each in orgs if who.may_use(each)]
         named = usable[0] if len(usable) == 1 else "default"
     allow(who, named, orgs)
     return named
@@ -81,7 +81,7 @@ def org(who: Caller, named: str | None, orgs: Collection[str]) -> str:
 
 def allow(who: Caller, named: str, orgs: Collection[str]) -> None:
     """Raise ``Problem`` unless ``who`` may use the org ``named``."""
-    if named not in orgs or (who.orgs and named not in who.orgs):
+    if named not in orgs or not who.may_use(named):
         # The same words for both: nobody learns which orgs there are.
         raise Problem(403, "org.forbidden", "this key may not use that org, or there is no such org")
 

@@ -66,10 +66,6 @@ class HttpServer:
     ) -> None:
         """``only_watched``: for a process that serves nobody but who watches it."""
         self._door = Door()
-        # In a dry run nothing is written at the target, so nothing is passed on to it either.
-        self.proxies = frozenset(
-            name for name, org in gateway.settings.orgs.items() if org.scim == "proxy" and not org.dry_run
-        )
         parts = HttpParts(
             accept=gateway.accept,
             lookup=gateway.stores.lookup,
@@ -89,7 +85,7 @@ class HttpServer:
             max_wait=gateway.settings.wait_seconds,
             front=Front(gateway.settings.behind_proxy),
             providers=gateway.providers,
-            proxies=self.proxies,
+            proxies=gateway.settings.proxies,
             door=self._door,
         )
         config = uvicorn.Config(

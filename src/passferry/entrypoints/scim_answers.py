@@ -125,18 +125,18 @@ def of_outcome(outcome: Outcome) -> Answer:
     return failed(status, detail, None, headers)
 
 
-def of_target(answer: TargetAnswer, *, create: bool = False, wrote: bool = False) -> Answer:
+def of_target(answer: TargetAnswer, *, names: bool = False, wrote: bool = False) -> Answer:
     """An error that the target answered with, as one of SCIM's.
 
     Args:
         answer: the target's.
-        create: a resource was to be created, so that a conflict is one of names.
+        names: a conflict (409) is one of names, as when a resource was to be created.
         wrote: it is about what the client sent, so that the target's own words may help it.
     """
     code = error_code(answer)
     words = _words(answer) if wrote and answer.status < 500 else None
     detail = _with_ids(words or message_for(code or "refused"), code, _trace(answer))
-    status, scim_type = _meaning(answer, create=create)
+    status, scim_type = _meaning(answer, names=names)
     headers: Headers = ()
     if status == 429:
         wait = retry_after(answer.headers)
@@ -147,11 +147,11 @@ def of_target(answer: TargetAnswer, *, create: bool = False, wrote: bool = False
     return failed(status, detail, scim_type, headers)
 
 
-def _meaning(answer: TargetAnswer, *, create: bool) -> tuple[int, str | None]:
+def _meaning(answer: TargetAnswer, *, names: bool) -> tuple[int, str | None]:
     status, scim_type = answer.status, text_of(_members(answer).get("scimType"))
     if scim_type not in SCIM_TYPES:
         scim_type = None
-    if status == 409 and (create or scim_type == "uniqueness"):
+    if status == 409 and (names or scim_type == "uniqueness"):
         return 409, "uniqueness"
     if status in (409, 412) or scim_type == "invalidVers":
         return 412, "invalidVers"

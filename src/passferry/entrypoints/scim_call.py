@@ -8,13 +8,13 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from passferry.access import may_provision
 from passferry.domain.answers import Answer as TargetAnswer
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
 from passferry.domain.scim_show import Shown, resource
 from passferry.domain.scim_split import BadScim
-from passferry.domain.source_rules import provisions
 from passferry.entrypoints import scim_answers, scim_pass
 from passferry.entrypoints.http_callers import Accepting
 from passferry.entrypoints.http_guard import Exchange
@@ -96,7 +96,7 @@ class Call:
     @property
     def proxied(self) -> bool:
         """Whether everything but passwords is passed on for this source; else it is ignored or refused."""
-        return self.org in self.parts.proxies and provisions(self.caller.rules)
+        return self.org in self.parts.proxies and may_provision(self.caller, self.org)
 
     def may_write(self) -> None:
         """Raise ``Refused`` or ``NotAccepted`` unless a request to change something may be passed on now."""
@@ -172,7 +172,7 @@ class Call:
         if isinstance(answer, Outcome):
             raise Refused(scim_answers.of_outcome(answer))
         if not 200 <= answer.status < 300:
-            raise Refused(scim_answers.of_target(answer, create=self.id is None, wrote=wrote))
+            raise Refused(scim_answers.of_target(answer, names=self.id is None, wrote=wrote))
         found: Shown | None = None
         with contextlib.suppress(NotScim):  # told below, with nothing of it
             found = resource(answer.text(), self.place, answer.headers.get("etag"))

@@ -191,14 +191,18 @@ async def _pass_on(call: Call, user_id: str, split: Split, seen: Shown | None) -
         if not follows or refusal.status != 412:
             break
         before, seen = seen, await _look(call, user_id, fresh=True)
-        if _is_of_something_else(answer, before, seen):
-            break
+        if isinstance(answer, TargetAnswer) and _is_of_something_else(answer, before, seen):
+            taken = scim_answers.of_target(answer, names=True, wrote=True)
+            raise Refused(scim_answers.withheld(taken, split.password))
     raise Refused(refusal)
 
 
-def _is_of_something_else(answer: TargetAnswer | Outcome, before: Shown | None, now: Shown) -> bool:
-    """Whether a conflict, which need not be one of versions, came though the user is at the same version."""
-    plain = isinstance(answer, TargetAnswer) and answer.status == 409 and not says_version(answer)
+def _is_of_something_else(answer: TargetAnswer, before: Shown | None, now: Shown) -> bool:
+    """Whether a conflict, which need not be one of versions, came though the user is at the same version.
+
+    Then it is one of names (RFC 7644 §3.12).
+    """
+    plain = answer.status == 409 and not says_version(answer)
     return plain and before is not None and before.version == now.version
 
 

@@ -8,10 +8,11 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import NoReturn
 
 import structlog
 
-from passferry.access import Access
+from passferry.access import Access, provisioners
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import Settings
@@ -27,7 +28,7 @@ from passferry.state import (
     open_stores,
     renew_pairs,
 )
-from passferry.store_ports import StoreLost
+from passferry.store_ports import Caller, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry")
 
@@ -60,12 +61,30 @@ async def serve(
         async with _working(gateway, hold=hold):
             url = await server.start(listener)
             log.info("serving", url=url, settings=gateway.settings.describe())
-            for org in sorted(server.proxies):
-                log.warning("scim.proxy", org=org, hint=WHO_PROVISIONS)
+            await _say_who_provisions(gateway)
             ready(url)
             await server.until(stop)
             log.info("stopping")
             await asyncio.gather(server.stop(STOP_SECONDS), gateway.accept.close())
+
+
+async def _say_who_provisions(gateway: Gateway) -> None:
+    """Log of each org that is a proxy whose keys may provision there now; null if they cannot be read."""
+    settings = gateway.settings
+    callers = await _callers(gateway) if settings.proxies else None
+    for org in sorted(settings.proxies):
+        found = None if callers is None else provisioners(org, callers, settings.sources)
+        names = None if found is None else [each.name for each in found]
+        log.warning("scim.proxy", org=org, sources=names, hint=WHO_PROVISIONS)
+
+
+async def _callers(gateway: Gateway) -> list[Caller] | None:
+    try:
+        return [caller for caller, _ in await gateway.stores.access.keys()]
+    except StoreFull:  # also away or busy: no reason not to serve
+        return None
+    except StoreLost as lost:
+        _die(str(lost))
 
 
 async def work(settings: Settings, *, watched: bool = False, stop: asyncio.Event | None = None) -> None:
@@ -198,7 +217,7 @@ async def _house_round(gateway: Gateway, logged: dict[str, str]) -> None:
         _die(str(lost))
 
 
-def _die(reason: str) -> None:
+def _die(reason: str) -> NoReturn:
     """A commit failed: what is on disk is not known any more, and only a new start finds out."""
     log.critical("store.lost", reason=reason)
     os._exit(1)
