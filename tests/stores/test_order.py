@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from passferry.domain.accepting import CLOCK_TOLERANCE, Accepted, Stale
 from passferry.domain.change import Change, State
@@ -343,3 +344,18 @@ def test_an_id_that_waits_for_its_turn_is_its_users() -> None:
 
     with open_bench("sqlite-memory") as bench:
         run(lambda: body(bench))
+
+
+def test_what_a_process_of_an_older_version_accepts_is_as_new_as_it_is(bench: Bench) -> None:
+    """It leaves the time of the accept before where it was."""
+    older = (
+        "UPDATE users SET newest_seq = newest_seq + 1, newest_at = newest_at + 100, newest_source = 'portal'"
+    )
+
+    async def body() -> None:
+        await bench.accepted(UUID, "before")
+        await bench.database.run(lambda c: c.execute(text(older)))
+        bench.now = NOW + 101.0
+        assert await bench.accept(bench.new(UUID, "held up", arrived_at=NOW + 50.0)) == [Stale()]
+
+    run(body)

@@ -74,8 +74,12 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
 
 
 def user_row(row: Row[Any]) -> UserRow:
-    """What is kept of a reference; where nobody wrote when its newest was accepted, nothing was told."""
-    accepted_at = row.newest_at if row.newest_accepted_at is None else row.newest_accepted_at
+    """What is kept of a reference.
+
+    Where it is not known when its newest was accepted, nothing was told: an older program writes no such
+    time, and leaves that of the change before.
+    """
+    accepted_at = max(row.newest_at, row.newest_accepted_at or 0.0)
     return UserRow(row.newest_seq, row.newest_at, row.newest_source, accepted_at)
 
 
