@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 import postgres
 from passferry.adapters.database import Database, add_orgs, prepare
@@ -64,7 +64,6 @@ class Bench:
     audit: SqlAuditStore
     passes: SqlPassStore
     another_owner: Callable[[], SqlDeliveryStore]
-    statements: list[str]
     now: float = NOW
     owned: set[str] = field(default_factory=set)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -136,10 +135,6 @@ def _opened(database: Database) -> Iterator[Bench]:
     prepare(database)
     with database.engine.begin() as connection:
         add_orgs(connection, list(ORGS))
-    statements: list[str] = []
-    event.listen(
-        database.engine, "before_cursor_execute", lambda c, cur, statement, *_: statements.append(statement)
-    )
     try:
         yield Bench(
             database,
@@ -152,7 +147,6 @@ def _opened(database: Database) -> Iterator[Bench]:
             SqlAuditStore(database),
             SqlPassStore(database),
             lambda: SqlDeliveryStore(database),
-            statements,
         )
     finally:
         database.close()

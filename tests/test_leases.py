@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import event
 
 from campaign.virtual_time import VirtualClock, run
 from passferry.adapters.database import add_orgs, prepare
@@ -18,6 +17,7 @@ from passferry.deliver import Delivery
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
 from passferry.store_ports import StoreAway, Worker
+from statements import heard
 
 ORGS = tuple(f"org{number}" for number in range(10))
 REPLACED_WITHIN = 20.0
@@ -250,12 +250,10 @@ def test_idle_orgs_cost_one_statement_for_all_of_them_and_write_nothing() -> Non
 
     async def body() -> None:
         async with crew() as it:
-            statements: list[str] = []
-            event.listen(
-                it.database.engine, "before_cursor_execute", lambda c, cur, said, *_: statements.append(said)
-            )
-            it.start(alone=True)
-            await asyncio.sleep(100.5)
+            with heard(it.database.engine) as found:
+                it.start(alone=True)
+                await asyncio.sleep(100.5)
+            statements = [said for said, _ in found]
             assert it.owned() == sorted(ORGS)
             assert len([said for said in statements if said.startswith("SELECT")]) == 101
             assert {said.split()[0] for said in statements} == {"SELECT", "BEGIN"}

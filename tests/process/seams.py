@@ -88,12 +88,21 @@ def wrap_store() -> None:
     """
     from passferry.adapters import sqlite
     from passferry.adapters.postgres import PostgresDatabase
+    from passferry.adapters.prepared import Prepared
 
     sqlite.TOGETHER = 1
-    for database in (sqlite.SqliteDatabase, PostgresDatabase):
-        _wrap_run(database)
+    _wrap_run(sqlite.SqliteDatabase, "run")
+    _wrap_run(PostgresDatabase, "run_of")
     events: Any = event  # it has no types
-    events.listen(Engine, "after_cursor_execute", _executed)
+    events.listen(Engine, "after_cursor_execute", lambda c, cursor, statement, *_: _executed(statement))
+    execute = Prepared._execute
+
+    def prepared(connection: Any, sql: str, parameters: Any, *, many: bool = False) -> Any:
+        result = execute(connection, sql, parameters, many=many)
+        _executed(sql)
+        return result
+
+    Prepared._execute = staticmethod(prepared)  # type: ignore[method-assign]
     commit: Any = DefaultDialect.do_commit
 
     def do_commit(self: DefaultDialect, connection: Any) -> None:
@@ -106,10 +115,11 @@ def wrap_store() -> None:
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
 
 
-def _wrap_run(database: Any) -> None:
-    plain = database.run
+def _wrap_run(database: Any, method: str) -> None:
+    plain = getattr(database, method)
 
-    async def run(self: Any, work: Callable[..., Any]) -> Any:
+    async def run(self: Any, *arguments: Any, patient: bool = False) -> Any:
+        *org, work = arguments
         name, wrote = _named(work), []
 
         def named(connection: Any) -> Any:
@@ -122,15 +132,15 @@ def _wrap_run(database: Any) -> None:
                 raise
             return result
 
-        result = await plain(self, named)
+        result = await plain(self, *org, named, patient=patient)
         if any(wrote):
             passed(f"{name}: heard of")
         return result
 
-    database.run = run
+    setattr(database, method, run)
 
 
-def _executed(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+def _executed(statement: str) -> None:
     words = statement.split(maxsplit=4)
     if words[0] in ("INSERT", "UPDATE", "DELETE", "CREATE", "ALTER"):
         NOW.writes += 1

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from passferry.domain.audit import EXPORTED
 from passferry.domain.change import State
 from passferry.store_ports import TrailMoved
+from statements import heard
 from store_bench import NOW, UUID, Bench, open_bench, run
 
 Ask = Callable[[Bench], Awaitable[Any]]
@@ -25,19 +26,17 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def plans(bench: Bench, ask: Ask) -> list[str]:
     """How each statement that ``ask`` makes is answered, a line for each table; their scans, too."""
-    heard: list[tuple[str, Any]] = []
     database: Any = bench.audit._database
-    for engine in (database._engine, database._reader):
-        event.listen(engine, "before_cursor_execute", lambda *told: heard.append(told[2:4]))
 
     async def body() -> None:
         await ask(bench)
 
-    run(body)
+    with heard(database._engine, database._reader) as found:
+        run(body)
     lines: list[str] = []
     with database._engine.connect() as connection:
         raw = connection.connection.driver_connection
-        for text, values in heard:
+        for text, values in found:
             if text.startswith(("SELECT", "DELETE", "UPDATE")):
                 lines += [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
     return lines
@@ -139,16 +138,14 @@ FROM generate_series(1, 20000) AS n
 def test_what_waits_is_found_among_much_that_ended_on_postgresql(tmp_path: Path) -> None:
     """By one of the partial indexes, whether its org is named or not."""
     with open_bench("postgres", tmp_path) as bench:
-        heard: list[tuple[str, Any]] = []
         run(bench.accepted)
         with bench.database.engine.begin() as connection:
             connection.execute(text(MANY_ENDED))
             connection.execute(text("ANALYZE"))
-        event.listen(bench.database.engine, "before_cursor_execute", lambda *told: heard.append(told[2:4]))
         for org in (None, "default"):
-            heard.clear()
-            assert len(run(partial(bench.lookup.changes, states=[State.PENDING], org=org))) == 1
-            statement, values = heard[0]
+            with heard(bench.database.engine) as told:
+                assert len(run(partial(bench.lookup.changes, states=[State.PENDING], org=org))) == 1
+            statement, values = told[0]
             with bench.database.engine.connect() as connection:
                 plan = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars().all()
             found = "\n".join(plan)

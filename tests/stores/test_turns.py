@@ -4,10 +4,12 @@ import asyncio
 import threading
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from passferry.adapters.postgres import CONNECTIONS
 from passferry.adapters.postgres_turns import NO_ORG, Turns
@@ -121,18 +123,29 @@ def test_who_goes_away_leaves_a_turn_to_the_next(gone: int) -> None:
     run(body)
 
 
-@pytest.mark.parametrize("adapter", ["sqlite-file", "postgres"])
-def test_a_write_that_was_begun_waits_for_no_look_at_what_else_is_due(adapter: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("adapter", "at_once"), [("sqlite-file", 1), ("postgres", CONNECTIONS)])
+def test_a_write_that_was_begun_waits_for_no_look_at_what_else_is_due(
+    adapter: str, at_once: int, tmp_path: Path
+) -> None:
     """Else a process with more to do than its database can serve begins everything and sends nothing."""
 
     async def body(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stays(begins: asyncio.Event, go: threading.Event, _: Connection) -> None:
+            loop.call_soon_threadsafe(begins.set)
+            go.wait(5)
+
         begun = await bench.begun(await bench.accepted(UUID, "one"))
         ready = await bench.accepted(OTHER, "two")
         await bench.delivery.resolve(ready.id, OTHER, NOW)
         waiting = [await bench.accepted(f"u{n}@example.com") for n in range(80)]
         go, order = threading.Event(), []
-        held = [asyncio.create_task(bench.database.run(lambda _: go.wait(5))) for _ in range(CONNECTIONS)]
-        await asyncio.sleep(0)
+        held = []
+        for _ in range(at_once):
+            begins = asyncio.Event()
+            held.append(asyncio.create_task(bench.database.run(partial(stays, begins, go))))
+            await begins.wait()
 
         async def note(name: str, work: Awaitable[Any]) -> Any:
             result = await work

@@ -9,11 +9,12 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Row, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from passferry.adapters import schema
 from passferry.adapters.migrate import migrate
+from passferry.adapters.prepared import Prepared
 from passferry.adapters.rows import key_id_of
 from passferry.domain.audit import GENESIS, Head, Record, fields_of, link
 from passferry.store_ports import StaleSeal
@@ -118,8 +119,8 @@ def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
     return found
 
 
-_LOCK_ORG = select(schema.orgs).where(schema.orgs.c.name == bindparam("org")).with_for_update()
-_LOCK_ORG_OF_CHANGE = (
+_LOCK_ORG = Prepared(select(schema.orgs).where(schema.orgs.c.name == bindparam("org")).with_for_update())
+_LOCK_ORG_OF_CHANGE = Prepared(
     select(schema.orgs)
     .where(
         schema.orgs.c.name
@@ -128,17 +129,19 @@ _LOCK_ORG_OF_CHANGE = (
     .with_for_update()
 )
 _LOCK_ORGS = select(schema.orgs.c.name).order_by(schema.orgs.c.name).with_for_update()
-_ADD_RECORDS = insert(schema.audit)
-_SET_HEAD = (
+_ADD_RECORDS = Prepared(insert(schema.audit))
+_SET_HEAD = Prepared(
     update(schema.orgs)
     .where(schema.orgs.c.name == bindparam("org"))
     .values(head_seq=bindparam("seq"), head_mac=bindparam("mac"))
 )
 
 
-def lock_org(connection: Connection, org: str) -> Row[Any]:
+def lock_org(connection: Connection, org: str) -> Any:
     """The org's row, locked until the transaction ends: the first thing that a transaction does."""
-    return connection.execute(_LOCK_ORG, {"org": org}).one()
+    row = _LOCK_ORG.row(connection, {"org": org})
+    assert row is not None  # noqa: S101  # every configured org has its row
+    return row
 
 
 def lock_orgs(connection: Connection, names: Iterable[str] | None = None) -> list[str]:
@@ -157,14 +160,14 @@ class Chain:
     @classmethod
     def of_change(cls, connection: Connection, key: bytes, change_id: str) -> "Chain | None":
         """The chain of the change's org; None when there is no such change."""
-        row = connection.execute(_LOCK_ORG_OF_CHANGE, {"id": change_id}).one_or_none()
+        row = _LOCK_ORG_OF_CHANGE.row(connection, {"id": change_id})
         if row is None:
             return None
         chain = cls.__new__(cls)
         chain._begin(connection, key, row)
         return chain
 
-    def _begin(self, connection: Connection, key: bytes, org: Row[Any]) -> None:
+    def _begin(self, connection: Connection, key: bytes, org: Any) -> None:
         self._connection, self._key, self.org = connection, key, str(org.name)
         self.epoch = int(org.epoch)
         self._head = Head(org.head_seq, org.head_mac)
@@ -181,9 +184,9 @@ class Chain:
     def close(self) -> None:
         """Write the records and the new head."""
         if self._rows:
-            self._connection.execute(_ADD_RECORDS, self._rows)
+            _ADD_RECORDS.run_many(self._connection, self._rows)
             values = {"org": self.org, "seq": self._head.seq, "mac": self._head.mac}
-            self._connection.execute(_SET_HEAD, values)
+            _SET_HEAD.run(self._connection, values)
 
 
 def add_orgs(connection: Connection, names: list[str]) -> None:

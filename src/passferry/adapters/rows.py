@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Row
-
 from passferry.domain.change import LIVE, Change, Doubt, Evidence, Failure, Reference, State
 
 
-def change_of(row: Row[Any]) -> Change:
+def change_of(row: Any) -> Change:
     """The change in ``row`` of the table ``changes``."""
     return Change(
         id=row.id,
@@ -20,7 +18,7 @@ def change_of(row: Row[Any]) -> Change:
         updated_at=row.updated_at,
         expires_at=row.expires_at,
         attempts=row.attempts,
-        bulk=row.bulk,
+        bulk=bool(row.bulk),
         waiting_since=row.waiting_since,
         next_attempt_at=row.next_attempt_at,
         evidence=Evidence(row.evidence) if row.evidence else None,

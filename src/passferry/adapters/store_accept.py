@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, upsert
+from passferry.adapters.prepared import Prepared
 from passferry.adapters.rows import change_of, row_of
 from passferry.adapters.store_sources import Hours
 from passferry.domain.accepting import (
@@ -70,10 +71,10 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
     """Update every column of existing ``changes``."""
     rows = [{f"b_{name}": value for name, value in row_of(change).items()} for change in changes]
     if rows:
-        connection.execute(_UPDATE, rows)
+        _UPDATE.run_many(connection, rows)
 
 
-def user_row(row: Row[Any]) -> UserRow:
+def user_row(row: Any) -> UserRow:
     """What is kept of a reference.
 
     Where it is not known when its newest was accepted, nothing was told: an older program writes no such
@@ -102,8 +103,8 @@ _REMEMBERED = (
     .outerjoin(_CHANGES, _CHANGES.c.id == _KEYS.c.change_id)
     .where(_KEYS.c.org == bindparam("org"), _KEYS.c.key.in_(_SOME_KEYS))
 )
-_INSERT = insert(_CHANGES)
-_UPDATE = (
+_INSERT = Prepared(insert(_CHANGES))
+_UPDATE = Prepared(
     update(schema.changes)
     .where(schema.changes.c.id == bindparam("b_id"))
     .values({c.name: bindparam(f"b_{c.name}") for c in schema.changes.columns if c.name != "id"})
@@ -175,7 +176,7 @@ class _Page:
 
     def write(self) -> None:
         if self._new:
-            self._connection.execute(_INSERT, [row_of(change) for change in self._new.values()])
+            _INSERT.run_many(self._connection, [row_of(change) for change in self._new.values()])
         write_changes(self._connection, self._changed.values())
         rows = [
             {

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, check_seals, lock_org
+from passferry.adapters.prepared import Prepared
 from passferry.adapters.rows import change_of, key_id_of
 from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_outcome import (
@@ -30,11 +31,11 @@ CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, s
 WAITING = (State.PENDING.value, State.PARKED.value)
 
 # Statements of every try are built once: building one costs more than running it.
-_ORG = select(ORGS).where(ORGS.c.name == bindparam("org"))
-_RESOLVE_CHANGE = (
+_ORG = Prepared(select(ORGS).where(ORGS.c.name == bindparam("org")))
+_RESOLVE_CHANGE = Prepared(
     update(CHANGES).where(CHANGES.c.id == bindparam("b_id")).values(resolved_id=bindparam("b_resolved"))
 )
-_RESOLVE_USER = (
+_RESOLVE_USER = Prepared(
     update(USERS)
     .where(USERS.c.org == bindparam("b_org"), USERS.c.key == bindparam("b_key"))
     .values(resolved_id=bindparam("b_resolved"))
@@ -119,7 +120,7 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> OrgState:
-            row = c.execute(_ORG, {"org": org}).one()
+            row = _org(c, org)
             return OrgState(row.paused, row.blocked_until)
 
         return await self._database.run(work, patient=True)
@@ -143,7 +144,7 @@ class SqlDeliveryStore:
         values = {"org": org, "now": now, "busy": list(busy), "most": limit}
 
         def work(c: Connection) -> Due:
-            state = c.execute(_ORG, {"org": org}).one()
+            state = _org(c, org)
             changes = _due(c, values) if limit else []
             next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
             return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
@@ -200,9 +201,9 @@ class SqlDeliveryStore:
             found_out = change.resolved_id is None
             if found_out:
                 change = replace(change, resolved_id=resolved_id)
-                c.execute(_RESOLVE_CHANGE, {"b_id": change_id, "b_resolved": resolved_id})
+                _RESOLVE_CHANGE.run(c, {"b_id": change_id, "b_resolved": resolved_id})
                 values = {"b_org": change.org, "b_key": change.user.key, "b_resolved": resolved_id}
-                c.execute(_RESOLVE_USER, values)
+                _RESOLVE_USER.run(c, values)
             account = account_of(c, change.org, change.resolved_id or resolved_id)
             newest_one = in_order(c, chain, change, account, now, barred, found_out=found_out)
             if newest_one is None:
@@ -393,6 +394,12 @@ class SqlDeliveryStore:
             return len(found)
 
         return await self._database.run(work, patient=True)
+
+
+def _org(c: Connection, org: str) -> Any:
+    row = _ORG.row(c, {"org": org})
+    assert row is not None  # noqa: S101  # every configured org has its row
+    return row
 
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:

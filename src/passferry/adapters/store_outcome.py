@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, union_all, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, union_all, update
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, check_seals
+from passferry.adapters.prepared import Prepared
 from passferry.adapters.rows import change_of, key_id_of
 from passferry.adapters.store_accept import superseded, user_row, write_changes
 from passferry.domain.accepting import UserRow, newest_of
@@ -21,16 +22,18 @@ CHANGES, ACCOUNTS, USERS = schema.changes, schema.accounts, schema.users
 ACTOR = "delivery"
 
 # Statements of every try are built once: building one costs more than running it.
-_CHANGE = select(CHANGES).where(CHANGES.c.id == bindparam("id"))
-_ACCOUNT = select(ACCOUNTS).where(
-    ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
+_CHANGE = Prepared(select(CHANGES).where(CHANGES.c.id == bindparam("id")))
+_ACCOUNT = Prepared(
+    select(ACCOUNTS).where(
+        ACCOUNTS.c.org == bindparam("org"), ACCOUNTS.c.resolved_id == bindparam("resolved")
+    )
 )
-_ADD_ACCOUNT = (
+_ADD_ACCOUNT = Prepared(
     insert(ACCOUNTS)
     .values(org=bindparam("org"), resolved_id=bindparam("resolved"), newest_seq=0)
     .returning(ACCOUNTS)
 )
-_SET_ACCOUNT = (
+_SET_ACCOUNT = Prepared(
     update(ACCOUNTS)
     .where(ACCOUNTS.c.org == bindparam("b_org"), ACCOUNTS.c.resolved_id == bindparam("b_resolved_id"))
     .values(
@@ -40,11 +43,13 @@ _SET_ACCOUNT = (
 _OF_RESOLVED = select(CHANGES).where(
     CHANGES.c.org == bindparam("org"), CHANGES.c.live, CHANGES.c.id != bindparam("id")
 )
-_OF_USER = union_all(
-    _OF_RESOLVED.where(CHANGES.c.resolved_id == bindparam("resolved")),
-    _OF_RESOLVED.where(
-        CHANGES.c.user_key == bindparam("key"), func.coalesce(CHANGES.c.resolved_id, "") == ""
-    ),
+_OF_USER = Prepared(
+    union_all(
+        _OF_RESOLVED.where(CHANGES.c.resolved_id == bindparam("resolved")),
+        _OF_RESOLVED.where(
+            CHANGES.c.user_key == bindparam("key"), func.coalesce(CHANGES.c.resolved_id, "") == ""
+        ),
+    )
 )
 """Both halves have an index of their own; an OR of them scans every live change. So would an IS NULL in the
 second: it would choose the index of the first, and meet every change that is not resolved yet."""
@@ -57,15 +62,17 @@ _LOOKED_UP_LATER = exists().where(
     func.coalesce(CHANGES.c.resolved_id, "") != bindparam("resolved"),
 )
 """Of a name, and no id, whose newest change waits to be looked up: the name may be somebody else's by now."""
-_REFERENCES_OF = union_all(
-    select(USERS).where(
-        USERS.c.org == bindparam("org"), USERS.c.resolved_id == bindparam("resolved"), ~_LOOKED_UP_LATER
-    ),
-    select(USERS).where(
-        USERS.c.org == bindparam("org"),
-        USERS.c.key == bindparam("key"),
-        func.coalesce(USERS.c.resolved_id, "") != bindparam("resolved"),
-    ),
+_REFERENCES_OF = Prepared(
+    union_all(
+        select(USERS).where(
+            USERS.c.org == bindparam("org"), USERS.c.resolved_id == bindparam("resolved"), ~_LOOKED_UP_LATER
+        ),
+        select(USERS).where(
+            USERS.c.org == bindparam("org"),
+            USERS.c.key == bindparam("key"),
+            func.coalesce(USERS.c.resolved_id, "") != bindparam("resolved"),
+        ),
+    )
 )
 _ACCEPTED_AS = union_all(
     *(
@@ -83,7 +90,7 @@ def in_order(
     c: Connection,
     chain: Chain,
     change: Change,
-    account: Row[Any],
+    account: Any,
     now: float,
     barred: MayNotTouch,
     *,
@@ -97,7 +104,7 @@ def in_order(
     others = [o for o in _of_user(c, change) if o.superseded_by is None]
     if not (found_out or others or account.newest_seq > change.seq):
         return change
-    rows = {row.key: row for row in c.execute(_REFERENCES_OF, _user_values(change))}
+    rows = {row.key: row for row in _REFERENCES_OF.rows(c, _user_values(change))}
     names = [account.resolved_id, *(o.user.value for o in (change, *others)), *(key[2:] for key in rows)]
     others = [o for o in others if not barred(o.source, names)]
     known = {key: user_row(row) for key, row in rows.items() if not barred(row.newest_source, names)}
@@ -144,14 +151,14 @@ def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> Non
 def _of_user(c: Connection, change: Change) -> list[Change]:
     """Other live changes of the same resolved user, under whatever reference."""
     assert change.resolved_id is not None  # noqa: S101  # resolved before it is compared
-    return [change_of(row) for row in c.execute(_OF_USER, _user_values(change) | {"id": change.id})]
+    return [change_of(row) for row in _OF_USER.rows(c, _user_values(change) | {"id": change.id})]
 
 
 def _user_values(change: Change) -> dict[str, Any]:
     return {"org": change.org, "resolved": change.resolved_id, "key": f"i:{change.resolved_id}"}
 
 
-def _accepted_as(c: Connection, account: Row[Any], seq: int) -> str:
+def _accepted_as(c: Connection, account: Any, seq: int) -> str:
     """The id of the change of ``account`` that was accepted as ``seq``; empty when it was pruned."""
     return str(
         c.execute(
@@ -178,7 +185,7 @@ def settle(
 ) -> Change:
     """``change`` after ``nxt``, its audit record and its user's account; as stored if it was overtaken."""
     chain = Chain(c, key, change.org)
-    row = c.execute(_CHANGE, {"id": change.id}).one_or_none()
+    row = _CHANGE.row(c, {"id": change.id})
     if row is None:
         return change  # cancelled, and then its user was forgotten
     stored = change_of(row)
@@ -283,25 +290,25 @@ def recovered(c: Connection, change: Change, now: float, block: float) -> Change
 
 def newest(c: Connection, change_id: str) -> Change | None:
     """The change while it is its user's newest; None otherwise."""
-    row = c.execute(_CHANGE, {"id": change_id}).one_or_none()
+    row = _CHANGE.row(c, {"id": change_id})
     if row is None or not row.live or row.superseded_by is not None:
         return None
     return change_of(row)
 
 
-def account_of(c: Connection, org: str, resolved_id: str) -> Row[Any]:
+def account_of(c: Connection, org: str, resolved_id: str) -> Any:
     """The row of a resolved user, made when there is none."""
     values = {"org": org, "resolved": resolved_id}
-    return c.execute(_ACCOUNT, values).one_or_none() or c.execute(_ADD_ACCOUNT, values).one()
+    return _ACCOUNT.row(c, values) or _ADD_ACCOUNT.row(c, values)
 
 
-def set_account(c: Connection, account: Row[Any], **changed: Any) -> None:
+def set_account(c: Connection, account: Any, **changed: Any) -> None:
     """Write ``changed`` columns of ``account``, and the others as they are: one statement for all cases."""
-    values = {f"b_{name}": value for name, value in account._mapping.items()}
-    c.execute(_SET_ACCOUNT, values | {f"b_{name}": value for name, value in changed.items()})
+    values = {f"b_{name}": value for name, value in account._asdict().items()}
+    _SET_ACCOUNT.run(c, values | {f"b_{name}": value for name, value in changed.items()})
 
 
-def last_delivered(account: Row[Any]) -> Delivered | None:
+def last_delivered(account: Any) -> Delivered | None:
     """What was last brought to the user of ``account``."""
     if account.delivered_change is None:
         return None
@@ -310,6 +317,6 @@ def last_delivered(account: Row[Any]) -> Delivered | None:
     )
 
 
-def moves_nothing(account: Row[Any]) -> bool:
+def moves_nothing(account: Any) -> bool:
     """Whether the user's version might not show a write: after a lost one it says nothing of what is set."""
     return (account.delivered_version or "").startswith(AFTER)
