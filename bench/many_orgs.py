@@ -11,8 +11,9 @@ import orgs_file
 import programs
 from figures import Asked, Row, at_least, at_most, spread
 
-ORGS, WORKERS, CHANGES_OF_AN_ORG = 1000, 2, 30
-TOO_LONG = 600.0
+ORGS, WORKERS, CHANGES_OF_AN_ORG = 1000, 2, 100
+"""Half way, one change more or less is a fifth of what counts as unfair."""
+TOO_LONG = 3600.0
 
 
 class Delivered(NamedTuple):
