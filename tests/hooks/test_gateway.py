@@ -16,13 +16,18 @@ NOW = 1_795_000_000.0
 
 
 class Clock:
-    """Epoch time that is put forward; the other one runs."""
+    """Epoch time that is put forward and back; the other one only passes."""
 
     def __init__(self) -> None:
-        self.at = NOW
+        self.at, self.beside = NOW, 1000.0
 
     def now(self) -> float:
         return self.at
+
+    def passes(self, seconds: float, *, back: float = 0.0) -> None:
+        """``back``: meanwhile it is set back by so much."""
+        self.beside += seconds
+        self.at += seconds - back
 
 
 def hook(fake: FakeGateway, folder: Path, clock: Clock | None = None, **more: Any) -> Gateway:
@@ -60,6 +65,7 @@ def test_while_the_gateway_is_away_a_push_is_sealed_and_handed_over_later(
     """Two changes in quick succession wait, with their times; the next push takes them along in order."""
     clock = Clock()
     gateway = hook(fake, tmp_path, clock, org="emea")
+    gateway._monotonic = lambda: clock.beside
     fake.go()
     assert gateway.push(change("First-Horse-1", "k1")).verdict is Verdict.SPOOLED
     clock.at += 0.001
@@ -259,6 +265,7 @@ def test_after_a_clock_was_set_back_the_newer_letter_still_wins(fake: FakeGatewa
     """It is handed over last, and carries the later time; one that was years ahead is not followed."""
     clock = Clock()
     gateway = hook(fake, tmp_path, clock)
+    gateway._monotonic = lambda: clock.beside
     fake.go()
     for key in ("k1", "k2", "k3"):
         gateway.push(change(key=key))
@@ -277,21 +284,21 @@ def test_after_a_clock_was_set_back_the_newer_letter_still_wins(fake: FakeGatewa
 
 
 @pytest.mark.parametrize("back", [0, 50, 500])
-def test_of_two_letters_the_later_is_newer_however_long_each_was_held(
-    fake: FakeGateway, tmp_path: Path, back: int
+@pytest.mark.parametrize(("held", "order"), [(100.0, ["k1", "k2"]), (200.0, ["k2", "k1"])])
+def test_letters_are_as_new_as_what_they_hold(
+    fake: FakeGateway, tmp_path: Path, held: float, order: list[str], back: int
 ) -> None:
-    """Also when the clock was set back between them, by less than they waited or by more."""
+    """Not as when they were written, nor by a clock that was set back between them."""
     clock = Clock()
     gateway = hook(fake, tmp_path, clock)
+    gateway._monotonic = lambda: clock.beside
     fake.go()
     gateway.push(change(key="k1", age=10.0))
-    clock.at += 120 - back
-    gateway.push(change(key="k2", age=100.0))
+    clock.passes(120, back=back)
+    gateway.push(change(key="k2", age=held))
     fake.come()
     gateway.flush(5)
-    times = [each.changed_at or "" for each in fake.taken]
-    assert [each.key for each in fake.taken] == ["k1", "k2"]
-    assert times == sorted(set(times))
+    assert [each.key for each in sorted(fake.taken, key=lambda each: each.changed_at or "")] == order
 
 
 def test_a_broken_letter_is_set_aside_at_once(fake: FakeGateway, tmp_path: Path) -> None:

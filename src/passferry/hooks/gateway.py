@@ -91,6 +91,7 @@ class Gateway:
         self.spool = Spool(settings.spool, settings.spool_most)
         self.public_key = PublicKeyFile(settings.spool)
         self._away_until = -math.inf  # by the monotonic clock
+        self._ahead = -math.inf  # seconds from that clock to the time that letters carry
 
     def check(self, user: str, password: Password) -> Answer:
         """The policy's verdict: ``ACCEPTED`` or ``REFUSED``; without one, as ``settings.when_away`` says."""
@@ -114,16 +115,16 @@ class Gateway:
         their change is spooled in the disk's time, since others wait behind it.
         """
         deadline = self._monotonic() + self.settings.seconds
-        made = self._after_all_letters(change.age)
-        at = made if change.changed_at is None else change.changed_at
+        now = self._after_all_letters()
+        at = now - change.age if change.changed_at is None else change.changed_at
         later = patient and self._monotonic() < self._away_until
         if self.spool.is_empty() and not later:
             settled, why = self._push_now(change, at, deadline)
             if settled is not None:
                 return settled
-            return self._put(change, at, made, why)[0]
+            return self._put(change, at, now, why)[0]
         why = "the gateway did not answer moments ago" if later else "others wait before it"
-        answer, letter = self._put(change, at, made, why)
+        answer, letter = self._put(change, at, now, why)
         if letter is None:  # no letter can be written: what is left is to try at once
             settled, why = self._push_now(change, at, deadline)
             return settled or Answer(Verdict.LOST, LOST, f"{answer.why}; {why}")
@@ -160,16 +161,17 @@ class Gateway:
 
     # --- one change --------------------------------------------------------------------------
 
-    def _after_all_letters(self, age: float) -> float:
-        """The time ``age`` seconds ago; if the clock was set back meanwhile, after the newest letter's."""
-        now = self._now()
-        newest = 0.0
+    def _after_all_letters(self) -> float:
+        """The time now, in epoch seconds, by a clock that is not set back while letters wait."""
+        now, beside = self._now(), self._monotonic()
+        newest = None
         with suppress(SpoolUnusable):
             if not self.spool.is_empty():
-                newest = max((each.since for each in self.spool.waiting()), default=0.0)
-        # A clock that was days ahead when it wrote a letter is not followed.
-        made = now - age
-        return max(made, newest + 1e-6) if newest < now + TIME_TO_LIVE else made
+                newest = max((each.since for each in self.spool.waiting()), default=None)
+        if newest is not None and newest < now + TIME_TO_LIVE:  # one from days ahead is not followed
+            now = max(now, newest + 1e-6, beside + self._ahead)
+        self._ahead = now - beside
+        return now
 
     def _push_now(self, change: SourceChange, at: float, deadline: float) -> tuple[Answer | None, str]:
         """The answer, or None and why there is none. ``at`` is the time of ``change``."""
@@ -214,8 +216,8 @@ class Gateway:
             return False
         return email.utils.mktime_tz(date) - self._now() > CLOCK_TOLERANCE
 
-    def _put(self, change: SourceChange, at: float, made: float, why: str) -> tuple[Answer, Waiting | None]:
-        """Spool ``change`` of the time ``at``, by this machine's clock ``made``, because of ``why``."""
+    def _put(self, change: SourceChange, at: float, now: float, why: str) -> tuple[Answer, Waiting | None]:
+        """Spool ``change`` of the time ``at``, because of ``why``."""
         key = self.public_key.read()
         if key is None:
             lost = "there is no public key of the gateway to seal to: run the hook's --self-test once"
@@ -226,7 +228,7 @@ class Gateway:
         letter = Letter(change.user, change.password, rfc3339(at), change.key, self.settings.org)
         problem = "the public key of the gateway cannot be used"
         try:
-            put = self.spool.put(seal(key.public, letter.plaintext()), made)
+            put = self.spool.put(seal(key.public, letter.plaintext()), now)
             return Answer(Verdict.SPOOLED, LATER, why), put
         except SpoolUnusable as error:
             problem = str(error)
