@@ -186,7 +186,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make an access key. It is shown this once."""
-    from passferry.store_ports import NameTaken
+    from passferry.store_ports import NameTaken, StoreFull, StoreLost
 
     _check_add(name, role, user_template)
     settings = settings_from(config)
@@ -194,7 +194,9 @@ def add(
     with open_desk(settings, write=True) as desk:
         key, callers = None, list["Caller"]()
         with suppress(NameTaken):
-            key, callers = run(_mint(desk, name, role, tuple(named), user_template))
+            key = run(_mint(desk, name, role, tuple(named), user_template))
+        with suppress(StoreFull, StoreLost):  # the key is made: it is shown, whatever cannot be said of it
+            callers = run(_callers(desk))
     if key is None:
         fail(
             f"there is a key named {name!r} already",
@@ -233,16 +235,18 @@ def _check_add(name: str, role: str, template: str | None) -> None:
         fail("the template is not one", "it holds {uid} once and an @, as in {uid}@example.com", Code.USAGE)
 
 
-async def _mint(
-    desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None
-) -> "tuple[str, list[Caller]]":
-    """The new key's text, and whose all keys are now. Raises ``NameTaken``."""
+async def _mint(desk: "Desk", name: str, role: str, orgs: tuple[str, ...], template: str | None) -> str:
+    """The new key's text. Raises ``NameTaken``."""
     from passferry.access import mint
     from passferry.store_ports import Caller
 
     key, now = mint(), desk.clock.now()
     await desk.access.add_key(Caller(key.id, name, role, orgs, template, now), key.secret_sha256, now)
-    return key.text, [caller for caller, _ in await desk.access.keys()]
+    return key.text
+
+
+async def _callers(desk: "Desk") -> "list[Caller]":
+    return [caller for caller, _ in await desk.access.keys()]
 
 
 @access.command("list")
