@@ -26,7 +26,9 @@ def heard(*engines: Engine) -> Iterator[list[tuple[str, Any]]]:
 
     for engine in engines:
         event.listen(engine, "before_cursor_execute", listen)
-    with patch.object(Prepared, "_execute", staticmethod(prepared)):
-        yield found
-    for engine in engines:
-        event.remove(engine, "before_cursor_execute", listen)
+    try:
+        with patch.object(Prepared, "_execute", staticmethod(prepared)):
+            yield found
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", listen)

@@ -87,7 +87,7 @@ class Attempts:
         self._t = tools
         self._whom = Whom(tools.target, tools.clock, tools.random)
         self._busy_ids: set[str] = set()
-        self.writing: set[str] = set()  # ids of changes that came to a write
+        self.to_finish: set[str] = set()  # ids of changes that came to a write, or to an outcome
         self._intents: dict[str, tuple[float, float]] = {}  # of users in doubt: when, by both clocks
         self._noting = self._noted = 0
         self.health = health
@@ -121,7 +121,7 @@ class Attempts:
             log.error("delivery.defect", org=self.org, change=change.id, kind=type(error).__name__)
             await asyncio.sleep(5.0)
         finally:
-            self.writing.discard(change.id)
+            self.to_finish.discard(change.id)
             if listed is not None:
                 listed.waits, listed.done = False, True
 
@@ -231,7 +231,7 @@ class Attempts:
         ``version`` is what the user had before for sure, should the answer be lost.
         """
         t = self._t
-        self.writing.add(change.id)
+        self.to_finish.add(change.id)
         started = t.clock.monotonic()
         now = t.clock.now()
         begun = await t.store.begin(change.id, version, now, t.limits.doubt, t.barred)
@@ -352,6 +352,7 @@ class Attempts:
     ) -> None:
         """``verifier`` is sealed here, as late as can be: the key may be replaced at any time."""
         t = self._t
+        self.to_finish.add(tried.id)
         stale: set[str] = set()
         while True:
             sealed = self._verifiers.sealed(tried, verifier) if verifier is not None else None

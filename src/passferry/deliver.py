@@ -232,7 +232,7 @@ class Delivery:
     async def _finish(self) -> None:
         self._t.gate.close()
         for task, change in self._tasks.items():
-            if change.id not in self._attempts.writing:  # whoever takes over begins it anew
+            if change.id not in self._attempts.to_finish:  # whoever takes over begins it anew
                 task.cancel()
         await self._pages.close()
         if self._tasks:

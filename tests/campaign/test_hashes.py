@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -121,6 +122,32 @@ def test_an_org_is_given_back_though_looks_wait_for_an_overloaded_store(
             await asyncio.wait([running.task])
             assert it.clock.monotonic() - before < 1.0
             assert await states(it) == [State.PENDING] * len(it.users)
+
+    run(body())
+
+
+def test_what_the_target_answered_is_written_down_before_an_org_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also of a try that came to no write."""
+
+    async def body() -> None:
+        async with world(Plan(35, changes=0, crashes=0)) as it:
+            running = it.gateway.leases._running[DEFAULT]
+            store, begins = running.delivery._t.store, asyncio.Event()
+            settle = store.settle
+
+            async def late(*values: Any) -> Any:
+                begins.set()
+                await asyncio.sleep(2.0)
+                return await settle(*values)
+
+            monkeypatch.setattr(store, "settle", late)
+            await it.push(("nobody", "nobody@example.com"), "N3w-Passw0rd!A")
+            await begins.wait()
+            running.stop.set()
+            await asyncio.wait([running.task])
+            assert await states(it) == [State.PARKED]
 
     run(body())
 

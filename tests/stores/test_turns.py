@@ -77,15 +77,51 @@ def test_an_org_has_one_at_a_time_and_keeps_nobody_else_waiting() -> None:
     run(body)
 
 
-def test_orgs_take_turns() -> None:
+def test_orgs_take_turns_with_what_is_new() -> None:
     """Whoever asks for much at once is not served first with all of it."""
 
     async def body() -> None:
         desk = Desk()
-        tasks = [await desk.come(f"a{n}", "a") for n in range(3)] + [await desk.come("b0", "b")]
+        tasks = [await desk.come(f"a{n}", "a", patient=True) for n in range(3)]
+        tasks.append(await desk.come("b0", "b", patient=True))
         desk.held.set()
         await _ended(*tasks)
         assert desk.had == ["a0", "a1", "b0", "a2"]
+
+    run(body)
+
+
+def test_what_is_not_patient_is_served_as_it_comes() -> None:
+    """However many of an org come before it, and it is alone with its kind."""
+
+    async def body() -> None:
+        desk = Desk()
+        tasks = [
+            await desk.come(name, org)
+            for name, org in (("a0", "a"), ("x0", NO_ORG), ("x1", NO_ORG), ("b0", "b"))
+        ]
+        desk.held.set()
+        await _ended(*tasks)
+        assert desk.had == ["a0", "x0", "x1", "b0"]
+
+    run(body)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_all_of_an_org_may_go_away_at_once(*, patient: bool) -> None:
+    """Whoever has a turn and whoever waits: the org, and every connection, is free for the next."""
+
+    async def body() -> None:
+        desk = Desk(many=2)
+        tasks = [await desk.come(f"{n}", "a", patient=patient) for n in range(4)]
+        for task in tasks:
+            task.cancel()
+        gone = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in gone} == {asyncio.CancelledError}
+        again = [await desk.come("again", "a", patient=patient), await desk.come("other")]
+        assert desk.had == ["0", "again", "other"]
+        desk.held.set()
+        await _ended(*again)
 
     run(body)
 

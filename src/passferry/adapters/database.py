@@ -169,7 +169,7 @@ class Chain:
 
     def _begin(self, connection: Connection, key: bytes, org: Any) -> None:
         self._connection, self._key, self.org = connection, key, str(org.name)
-        self.epoch = int(org.epoch)
+        self.epoch, self.paused = int(org.epoch), org.paused
         self._head = Head(org.head_seq, org.head_mac)
         self._rows: list[dict[str, Any]] = []
 

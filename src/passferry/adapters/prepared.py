@@ -57,10 +57,10 @@ class Prepared:
     def rows(self, connection: Connection, values: Values) -> list[Any]:
         """All rows that it returns."""
         text = self._text(connection)
-        cursor = self._execute(connection, text.sql, text.parameters(values))
+        names, rows = self._execute(connection, text.sql, text.parameters(values))
         if text.row is None:
-            text.row = _row_type([column[0] for column in cursor.description])._make
-        return [text.row(row) for row in cursor.fetchall()]
+            text.row = _row_type(names)._make
+        return [text.row(row) for row in rows]
 
     def row(self, connection: Connection, values: Values) -> Any | None:
         """The one row that it returns, if there is one."""
@@ -77,14 +77,19 @@ class Prepared:
         return text
 
     @staticmethod
-    def _execute(connection: Connection, sql: str, parameters: Any, *, many: bool = False) -> Any:
+    def _execute(
+        connection: Connection, sql: str, parameters: Any, *, many: bool = False
+    ) -> tuple[list[str], list[Any]]:
+        """The names of the columns, and the rows; nothing where there are none."""
         raw: Any = connection.connection.driver_connection
-        cursor = raw.cursor()
         try:
+            cursor = raw.cursor()
             (cursor.executemany if many else cursor.execute)(sql, parameters)
+            if cursor.description is None:
+                return [], []
+            return [column[0] for column in cursor.description], cursor.fetchall()
         except connection.dialect.loaded_dbapi.Error as error:
             raise _told(connection, raw, sql, error) from None
-        return cursor
 
 
 def _row_type(names: list[str]) -> Any:
