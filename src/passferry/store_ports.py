@@ -139,7 +139,8 @@ class DeliveryStore(Protocol):
         """Commit the intent to write.
 
         Returns the change with its sealed password, or the epoch second until which another send to the
-        user blocks it, or None when it is not live and newest any more, or the org is not ours.
+        user blocks it, or None when it is not live and newest any more, or the org is not ours or paused by
+        an operator.
         """
 
     async def settle(

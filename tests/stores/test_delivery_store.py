@@ -786,3 +786,19 @@ def test_a_dry_run_is_written_down_once_a_change(bench: Bench) -> None:
         assert codes == ["dry.run", "too.many.requests", "dry.run"]
 
     run(body)
+
+
+def test_nothing_is_begun_once_an_operator_paused_the_org(bench: Bench) -> None:
+    """Nor is what its owner had resolved by then; it waits, and goes on afterwards."""
+
+    async def body() -> None:
+        change = await bench.accepted()
+        await bench.delivery.take("default")
+        await bench.delivery.resolve(change.id, UUID, NOW)
+        await bench.delivery.set_org("default", "operator", None, "operator:ann", NOW)
+        assert await bench.delivery.begin(change.id, None, NOW, BLOCK) is None
+        assert (await bench.get(change.id)).state is State.PENDING
+        await bench.delivery.set_org("default", None, 0.0, "operator:ann", NOW)
+        assert isinstance(await bench.delivery.begin(change.id, None, NOW, BLOCK), Change)
+
+    run(body)

@@ -174,7 +174,7 @@ def test_an_upgrade_keeps_every_row(engine: Engine, version: int) -> None:
     assert {table: after[table] for table in before} == before
 
 
-@pytest.mark.parametrize("version", OLD_VERSIONS)
+@pytest.mark.parametrize("version", range(1, 4))
 def test_when_the_newest_change_of_a_reference_was_accepted_is_taken_from_it(
     engine: Engine, version: int
 ) -> None:

@@ -282,6 +282,44 @@ def test_what_outranks_a_late_one_outranks_no_change_that_is_newer_than_itself(
     run(lambda: body(bench))
 
 
+def test_what_was_sent_makes_nothing_old_that_was_chosen_later(bench: Bench) -> None:
+    """Also when its name has a newer change by now, which waits to be looked up, and that comes after it."""
+
+    async def body() -> None:
+        await bench.delivery.take("default")
+        bench.now += HOUR
+        married = await bench.accepted(MARRIED, "newest", changed_at=bench.now - 1.0)
+        bench.now += 10.0
+        await bench.begun(await bench.accepted(EMAIL, "older", changed_at=bench.now - 600.0))
+        bench.now += 10.0
+        between = await bench.accepted(EMAIL, "between", changed_at=bench.now - 300.0)
+        standing = await bench.delivery.resolve(married.id, UUID, bench.now)
+        assert standing.change is not None
+        assert (await bench.delivery.resolve(between.id, UUID, bench.now)).change is None
+        assert (await bench.get(between.id)).superseded_by == married.id
+
+    run(body)
+
+
+def test_a_change_that_outranked_what_was_sent_does_so_at_its_next_try(bench: Bench) -> None:
+    """Whatever was accepted meanwhile under the other's name."""
+
+    async def body() -> None:
+        await bench.delivery.take("default")
+        newest = await bench.accepted(EMAIL, "newest")
+        bench.now += HOUR
+        late = await bench.accepted(MARRIED, "late", source="other", changed_at=NOW - HOUR)
+        await bench.delivered(late)
+        begun = await bench.begun(newest)
+        conflict = Outcome(Kind.CONFLICT, "version.conflict")
+        await bench.delivery.settle(begun, conflict, Next(State.PENDING, bench.now), bench.now)
+        await bench.accepted(MARRIED, "somebody else's")
+        standing = await bench.delivery.resolve(newest.id, UUID, bench.now)
+        assert standing.change is not None
+
+    run(body)
+
+
 def test_a_sender_that_is_slower_than_its_successor_is_not_what_was_delivered_last(bench: Bench) -> None:
     """Even if it was accepted after its successor, as the older one by the time that it told."""
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 4
+VERSION = 5
 """Of the tables below; each has its revision in ``migrations``. A database of a higher version is refused."""
 
 metadata = MetaData()
@@ -79,8 +79,13 @@ accounts = Table(
     Column("delivered_version", Text),
     Column("verifier", LargeBinary),
     Column("verifier_key", Text),
+    Column("begun_seq", BigInteger),
+    Column("begun_at", Double),
+    Column("begun_source", Text),
+    Column("begun_accepted_at", Double),
 )
-"""One row a resolved user: the send that may still be executed, and what was last delivered."""
+"""One row a resolved user: the send that may still be executed, and what was last delivered. ``newest_seq``
+is the place of the newest change that was sent; ``begun_*`` tell of it, as long as ``begun_seq`` is that."""
 
 changes = Table(
     "changes",

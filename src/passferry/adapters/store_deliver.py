@@ -14,6 +14,7 @@ from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_outcome import (
     ACTOR,
     account_of,
+    as_begun,
     in_order,
     last_delivered,
     newest,
@@ -25,6 +26,7 @@ from passferry.domain.audit import PASSED_ON, Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
 from passferry.domain.outcome import Next, Outcome
+from passferry.org_health import OPERATOR
 from passferry.store_ports import Due, MayNotTouch, NotOwner, OrgState, Standing, anybody
 
 CHANGES, ACCOUNTS, ORGS, USERS = schema.changes, schema.accounts, schema.orgs, schema.users
@@ -224,6 +226,8 @@ class SqlDeliveryStore:
                 return None
             if change.state is State.DELIVERING or chain.epoch != self._epochs.get(change.org):
                 return None
+            if chain.paused == OPERATOR:  # the owner hears of it a moment later
+                return None
             account = account_of(c, change.org, change.resolved_id)
             if account.intent_at is not None and now < account.intent_at + block:
                 return float(account.intent_at + block)
@@ -239,8 +243,7 @@ class SqlDeliveryStore:
                 doubt=change.doubt or Doubt(now, version, attempt),
             )
             write_changes(c, [begun])
-            newest_seq = max(account.newest_seq, change.seq)
-            set_account(c, account, intent_change=change.id, intent_at=now, newest_seq=newest_seq)
+            set_account(c, account, intent_change=change.id, intent_at=now, **as_begun(c, change))
             chain.add(
                 Record(
                     "attempt",

@@ -62,6 +62,7 @@ _LOOKED_UP_LATER = exists().where(
     func.coalesce(CHANGES.c.resolved_id, "") != bindparam("resolved"),
 )
 """Of a name, and no id, whose newest change waits to be looked up: the name may be somebody else's by now."""
+_REFERENCE = Prepared(select(USERS).where(USERS.c.org == bindparam("org"), USERS.c.key == bindparam("key")))
 _REFERENCES_OF = Prepared(
     union_all(
         select(USERS).where(
@@ -108,7 +109,7 @@ def in_order(
     names = [account.resolved_id, *(o.user.value for o in (change, *others)), *(key[2:] for key in rows)]
     others = [o for o in others if not barred(o.source, names)]
     known = {key: user_row(row) for key, row in rows.items() if not barred(row.newest_source, names)}
-    newer = _newer(change, known, account.newest_seq)
+    newer = _newer(change, known, account)
     if newer is not None:
         _end(c, chain, [superseded(change, _accepted_as(c, account, newer), now)], now)
         return None
@@ -118,17 +119,42 @@ def in_order(
     return change
 
 
-def _newer(change: Change, known: Mapping[str, UserRow], begun: int) -> int | None:
+def _newer(change: Change, known: Mapping[str, UserRow], account: Any) -> int | None:
     """The place in accept order of the change that is newer than ``change``; None when there is none.
 
-    ``known``: the user's references. ``begun``: the place of the newest change that was sent to the user.
+    ``known``: the user's references. What was sent to the user counts beside them: of its reference something
+    else may be known by now, or nothing.
     """
     last = max((row.newest_seq for row in known.values()), default=0)
-    own = known.get(change.user.key)
-    if own is not None and own.newest_seq == change.seq and last >= begun:
-        newest = newest_of(list(known.values()))
-        return None if newest is own else newest.newest_seq
-    return max(last, begun) if max(last, begun) > change.seq else None
+    begun, own = _begun(account), known.get(change.user.key)
+    untold = begun is None and account.newest_seq > last  # only its place is known
+    if own is None or own.newest_seq != change.seq or untold:
+        last = max(last, account.newest_seq)
+        return last if last > change.seq else None
+    newest = newest_of([*known.values(), *([begun] if begun is not None else [])])
+    return None if newest.newest_seq == change.seq else newest.newest_seq
+
+
+def _begun(account: Any) -> UserRow | None:
+    """The newest change that was sent to the user; None where none was, or by a program that did not tell."""
+    if account.begun_seq is None or account.begun_seq != account.newest_seq:
+        return None
+    return UserRow(account.begun_seq, account.begun_at, account.begun_source, account.begun_accepted_at)
+
+
+def as_begun(c: Connection, change: Change) -> dict[str, Any]:
+    """Columns of the user's account once ``change`` is sent, as long as it is its reference's newest."""
+    row = _REFERENCE.row(c, {"org": change.org, "key": change.user.key})
+    if row is None or row.newest_seq != change.seq:
+        return {}
+    known = user_row(row)
+    return {
+        "newest_seq": change.seq,
+        "begun_seq": change.seq,
+        "begun_at": known.newest_at,
+        "begun_source": known.newest_source,
+        "begun_accepted_at": known.accepted_at,
+    }
 
 
 def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> None:
@@ -251,9 +277,8 @@ def _note_account(
     # Else its owner was so slow that a newer one came by. Of one that is not sent, accepts see to it.
     newest = not sent or account.intent_change == change.id
     values: dict[str, Any] = {}
-    if (sent or nxt.state is State.APPLIED) and newest:
-        # Higher than at its intent, if it was repeated since; lower, if it was chosen later than it came.
-        values["newest_seq"] = max(account.newest_seq, change.seq)
+    if (sent or nxt.state is State.APPLIED) and newest and account.begun_seq != change.seq:
+        values |= as_begun(c, change)  # it was not sent, or was repeated since its intent
     if sent and nxt.keep_doubt and moves_nothing(account):
         values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:
