@@ -7,7 +7,7 @@ import pytest
 
 from hook_fakes import PUBLIC, FakeGateway, Reply, Taken
 from passferry.domain.password import Password
-from passferry.hooks.gateway import TIME_TO_LIVE, Gateway, SourceChange, Verdict, rfc3339
+from passferry.hooks.gateway import SET_BACK, TIME_TO_LIVE, Gateway, SourceChange, Verdict, rfc3339
 from passferry.hooks.public_key import OLD_SECONDS, PublicKey
 from passferry.hooks.verdicts import UNCHECKED
 
@@ -283,10 +283,19 @@ def test_after_a_clock_was_set_back_the_newer_letter_still_wins(fake: FakeGatewa
     assert [each.key for each in fake.taken] == ["k4", "k1", "k2", "k3"]
 
 
-@pytest.mark.parametrize("back", [0, 50, 500])
-@pytest.mark.parametrize(("held", "order"), [(100.0, ["k1", "k2"]), (200.0, ["k2", "k1"])])
+@pytest.mark.parametrize(
+    ("back", "restarted", "held", "order"),
+    [
+        (0, False, 100.0, ["k1", "k2"]),
+        (0, False, 200.0, ["k2", "k1"]),
+        (50, False, 100.0, ["k1", "k2"]),
+        (50, False, 200.0, ["k2", "k1"]),
+        (500, False, 100.0, ["k1", "k2"]),
+        (500, True, 100.0, ["k1", "k2"]),
+    ],
+)
 def test_letters_are_as_new_as_what_they_hold(
-    fake: FakeGateway, tmp_path: Path, held: float, order: list[str], back: int
+    fake: FakeGateway, tmp_path: Path, back: int, held: float, order: list[str], *, restarted: bool
 ) -> None:
     """Not as when they were written, nor by a clock that was set back between them."""
     clock = Clock()
@@ -295,10 +304,31 @@ def test_letters_are_as_new_as_what_they_hold(
     fake.go()
     gateway.push(change(key="k1", age=10.0))
     clock.passes(120, back=back)
+    if restarted:
+        gateway = hook(fake, tmp_path, clock)
+        gateway._monotonic = lambda: clock.beside
     gateway.push(change(key="k2", age=held))
     fake.come()
     gateway.flush(5)
     assert [each.key for each in sorted(fake.taken, key=lambda each: each.changed_at or "")] == order
+
+
+def test_a_clock_that_was_hours_ahead_is_followed_no_further(fake: FakeGateway, tmp_path: Path) -> None:
+    """One letter has its time; those behind it come right as the time comes."""
+    clock = Clock()
+    gateway = hook(fake, tmp_path, clock)
+    gateway._monotonic = lambda: clock.beside
+    fake.go()
+    gateway.push(change(key="k1"))
+    clock.at -= 7200
+    for number in range(2, 7):
+        clock.passes(1800)
+        gateway.push(change(key=f"k{number}"))
+    fake.come()
+    gateway.flush(5)
+    told = {each.key: each.changed_at or "" for each in fake.taken}
+    assert told["k2"] < rfc3339(NOW + 1.0)
+    assert told["k6"] <= rfc3339(clock.at + SET_BACK)
 
 
 def test_a_broken_letter_is_set_aside_at_once(fake: FakeGateway, tmp_path: Path) -> None:

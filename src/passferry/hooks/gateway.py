@@ -41,6 +41,8 @@ TIME_TO_LIVE = 72 * 3600.0
 """Seconds that a letter waits at most, unless the gateway was never there to be asked about it."""
 AWAY_SECONDS = 10.0
 """So long after a call that nobody answered, a patient push is spooled without a try."""
+SET_BACK = CLOCK_TOLERANCE / 2
+"""Seconds by which a clock may be set back while letters wait, and they keep the order of what they hold."""
 _JSON = {"Content-Type": "application/json"}
 _OCTETS = {"Content-Type": "application/octet-stream", "Prefer": "respond-async"}
 
@@ -115,8 +117,8 @@ class Gateway:
         their change is spooled in the disk's time, since others wait behind it.
         """
         deadline = self._monotonic() + self.settings.seconds
-        now = self._after_all_letters()
-        at = now - change.age if change.changed_at is None else change.changed_at
+        now, earliest = self._after_all_letters()
+        at = max(now - change.age, earliest) if change.changed_at is None else change.changed_at
         later = patient and self._monotonic() < self._away_until
         if self.spool.is_empty() and not later:
             settled, why = self._push_now(change, at, deadline)
@@ -161,17 +163,23 @@ class Gateway:
 
     # --- one change --------------------------------------------------------------------------
 
-    def _after_all_letters(self) -> float:
-        """The time now, in epoch seconds, by a clock that is not set back while letters wait."""
+    def _after_all_letters(self) -> tuple[float, float]:
+        """The time now, and the earliest for a change that comes now; epoch seconds.
+
+        While letters wait, a clock that was set back a little is not followed. One that was set back by more
+        stands still at the newest letter until it has caught up: the gateway refuses what is dated far ahead.
+        """
         now, beside = self._now(), self._monotonic()
-        newest = None
+        newest, earliest = None, -math.inf
         with suppress(SpoolUnusable):
             if not self.spool.is_empty():
                 newest = max((each.since for each in self.spool.waiting()), default=None)
         if newest is not None and newest < now + TIME_TO_LIVE:  # one from days ahead is not followed
-            now = max(now, newest + 1e-6, beside + self._ahead)
+            now = max(now, min(beside + self._ahead, now + SET_BACK))
         self._ahead = now - beside
-        return now
+        if newest is not None and now <= newest < now + TIME_TO_LIVE:
+            now = earliest = newest + 1e-6
+        return now, earliest
 
     def _push_now(self, change: SourceChange, at: float, deadline: float) -> tuple[Answer | None, str]:
         """The answer, or None and why there is none. ``at`` is the time of ``change``."""
