@@ -195,8 +195,9 @@ class Attempts:
         if t.clock.monotonic() > listed.until:
             return
         version = user.version if t.target.conditional else None  # without If-Match it may be an older one
-        listed.conflicted = await self._write(change, user, version) is Kind.CONFLICT
-        listed.served = not listed.conflicted
+        written = await self._write(change, user, version)
+        listed.conflicted = written is Kind.CONFLICT
+        listed.served = written not in (None, Kind.CONFLICT)
 
     def _is_for(self, change: Change, user: User) -> bool:
         """Whether ``user``, of a page, is still who ``change`` is for, now that it is resolved."""

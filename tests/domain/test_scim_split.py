@@ -343,7 +343,10 @@ LONG = {
 
 @pytest.mark.parametrize("kind", LONG)
 def test_the_longest_body_is_read_at_once_however_it_is_nested(kind: str) -> None:
-    """Nobody else is answered meanwhile. Time of this process alone, so that a busy machine fails nothing."""
+    """Nobody else is answered meanwhile. What reads it again for each level takes a minute.
+
+    It is time of this process alone, so that a busy machine fails nothing.
+    """
     text = LONG[kind]
     assert 0.5 * SIZE < len(text) < 1.1 * SIZE
     for method, split in (("PUT", split_user), ("PATCH", split_patch)):
@@ -352,7 +355,7 @@ def test_the_longest_body_is_read_at_once_however_it_is_nested(kind: str) -> Non
             split(text)
         with contextlib.suppress(BadScim):
             asked(method, "Groups", text)
-        assert time.process_time() - started < 1.0
+        assert time.process_time() - started < 5.0
 
 
 @pytest.mark.parametrize("levels", [2, 300])

@@ -320,6 +320,24 @@ def test_a_change_that_outranked_what_was_sent_does_so_at_its_next_try(bench: Be
     run(body)
 
 
+def test_what_was_repeated_while_it_was_sent_is_newer_also_if_its_name_has_a_newer_change(
+    bench: Bench,
+) -> None:
+    """One that waits to be looked up, and may be somebody else's."""
+
+    async def body() -> None:
+        await bench.delivery.take("default")
+        begun = await bench.begun(await bench.accepted(EMAIL, "one"))
+        by_id = await bench.accepted(UUID, "two")
+        await bench.accept(bench.new(EMAIL, "one"))
+        await bench.accepted(EMAIL, "somebody else's")
+        await bench.delivery.settle(begun, APPLIED, CONFIRMED, NOW)
+        assert (await bench.delivery.resolve(by_id.id, UUID, NOW)).change is None
+        assert (await bench.get(by_id.id)).superseded_by == begun.id
+
+    run(body)
+
+
 def test_a_sender_that_is_slower_than_its_successor_is_not_what_was_delivered_last(bench: Bench) -> None:
     """Even if it was accepted after its successor, as the older one by the time that it told."""
 

@@ -1,8 +1,8 @@
 """Which transaction is next when more wait than there are connections.
 
 What was begun is finished before something else is begun: a process with work for a thousand orgs would else
-look up who is due in all of them, and be late with every write. Delivery has one transaction of an org at a
-time: others would only wait for its lock, and keep a connection from everybody.
+look up who is due in all of them, and be late with every write. Delivery begins one transaction of an org at
+a time: others would only wait for its lock, and keep a connection from everybody.
 """
 
 import asyncio

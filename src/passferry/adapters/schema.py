@@ -85,7 +85,8 @@ accounts = Table(
     Column("begun_accepted_at", Double),
 )
 """One row a resolved user: the send that may still be executed, and what was last delivered. ``newest_seq``
-is the place of the newest change that was sent; ``begun_*`` tell of it, as long as ``begun_seq`` is that."""
+is the place of the newest change that was sent, or found to be set; ``begun_*`` tell of it, as long as
+``begun_seq`` is that."""
 
 changes = Table(
     "changes",

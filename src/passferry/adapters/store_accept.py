@@ -77,8 +77,8 @@ def write_changes(connection: Connection, changes: Iterable[Change]) -> None:
 def user_row(row: Any) -> UserRow:
     """What is kept of a reference.
 
-    Where it is not known when its newest was accepted, nothing was told: an older program writes no such
-    time, and leaves that of the change before.
+    Where it is not known when its newest was accepted, nothing was told: programs before version 4 write
+    no such time, and leave that of the change before.
     """
     accepted_at = max(row.newest_at, row.newest_accepted_at or 0.0)
     return UserRow(row.newest_seq, row.newest_at, row.newest_source, accepted_at)

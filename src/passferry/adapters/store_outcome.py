@@ -157,6 +157,13 @@ def as_begun(c: Connection, change: Change) -> dict[str, Any]:
     }
 
 
+def _moved(account: Any, change: Change) -> dict[str, Any]:
+    """As ``as_begun`` where the reference has a newer change by now: the times are those of the intent."""
+    if account.intent_change == change.id and account.begun_seq == account.newest_seq:
+        return {"newest_seq": change.seq, "begun_seq": change.seq}
+    return {"newest_seq": max(account.newest_seq, change.seq)}
+
+
 def _end(c: Connection, chain: Chain, gone: Sequence[Change], now: float) -> None:
     for old in gone:
         chain.add(
@@ -278,7 +285,7 @@ def _note_account(
     newest = not sent or account.intent_change == change.id
     values: dict[str, Any] = {}
     if (sent or nxt.state is State.APPLIED) and newest and account.begun_seq != change.seq:
-        values |= as_begun(c, change)  # it was not sent, or was repeated since its intent
+        values |= as_begun(c, change) or _moved(account, change)  # not sent, or repeated since its intent
     if sent and nxt.keep_doubt and moves_nothing(account):
         values["delivered_version"] = None
     if sent and not nxt.keep_doubt and account.intent_change == change.id:

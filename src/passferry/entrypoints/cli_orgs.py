@@ -196,7 +196,7 @@ def add(
         with suppress(NameTaken):
             key = run(_mint(desk, name, role, tuple(named), user_template))
         with suppress(StoreFull, StoreLost):  # the key is made: it is shown, whatever cannot be said of it
-            callers = run(_callers(desk))
+            callers = run(_callers(desk)) if key is not None else []
     if key is None:
         fail(
             f"there is a key named {name!r} already",
