@@ -29,7 +29,10 @@ KILLS, CHANGES = 50, 200
 SETTINGS = {"PASSFERRY_ORGS_DEFAULT_REQUEST_TIMEOUT": "1"}
 TROUBLE = 4.0
 """How many times as often as by default the target fails: at 1 most kills meet none of its faults."""
-PATIENCE = 240.0
+PATIENCE = 120.0
+"""Seconds for which a caller sends again."""
+LONGEST_END = 600.0
+"""Seconds after the last kill: whatever met a fault seven times in a row waits for four minutes."""
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Callers:
                     self._jobs.insert(0 if self._luck.random() < 0.3 else len(self._jobs), rest)
 
     def _send(self, sent: Sent) -> None:
-        end = time.monotonic() + PATIENCE / 2
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
                 client = Client(self._fleet.url(), self._key)
@@ -179,7 +182,7 @@ def _kill_often(fleet: Fleet, figures: Figures, kills: int, luck: random.Random)
 
 def wait_for_ends(fleet: Fleet, callers: Callers) -> None:
     """Until everything was sent, and nothing waits any more."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LONGEST_END
     while time.monotonic() < end:
         time.sleep(0.5)
         if not callers.alive() and not fleet.live_changes():
