@@ -241,6 +241,7 @@ olcOvSocketResps: result
         ("overlay ppolicy\n", "", ""),
         ("sockresps   result\n", "sockresps result\noverlay ppolicy\n", "before `overlay ppolicy`"),
         ("access to attrs=entry by self write by * read\n", "", "cannot change their own"),
+        ("access to attrs=entry", "access to * by * read\naccess to attrs=entry", "cannot change their own"),
     ],
 )
 def test_the_self_test_says_what_slapd_lacks(old: str, new: str, says: str) -> None:

@@ -17,6 +17,8 @@ from sources.programs import daemon, done, said, used
 SUFFIX = "dc=example,dc=org"
 ADMIN = f"cn=admin,{SUFFIX}"
 ADMIN_PASSWORD = "Directory-admin-1"
+PORTAL = f"cn=portal,{SUFFIX}"
+PORTAL_PASSWORD = "Portals-own-1"
 FIRST = "First-Passw0rd-0"
 
 CONFIG = """\
@@ -48,9 +50,10 @@ olcSuffix: dc=example,dc=org
 olcRootDN: cn=admin,dc=example,dc=org
 olcRootPW: Directory-admin-1
 olcDbDirectory: {folder}/data
-olcAccess: to attrs=userPassword by self write by anonymous auth by * none
-olcAccess: to attrs=entry by self write by * read
-olcAccess: to * by self write by * read
+olcAccess: to attrs=userPassword by self write by dn.exact="cn=portal,{suffix}" write
+  by anonymous auth by * none
+olcAccess: to attrs=entry by self write by dn.exact="cn=portal,{suffix}" write by * read
+olcAccess: to * by self write by dn.exact="cn=portal,{suffix}" write by * read
 
 dn: olcOverlay=ppolicy,olcDatabase={{1}}mdb,cn=config
 objectClass: olcOverlayConfig
@@ -84,6 +87,12 @@ pwdAttribute: userPassword
 pwdMinLength: 10
 pwdCheckQuality: 2
 pwdInHistory: 3
+
+dn: cn=portal,dc=example,dc=org
+objectClass: device
+objectClass: simpleSecurityObject
+cn: portal
+userPassword: Portals-own-1
 
 """
 
@@ -129,7 +138,8 @@ class Slapd:
         return str(path)
 
     def _as(self, uid: str | None, password: str) -> list[str]:
-        who = ADMIN if uid is None else dn(uid)
+        """As a user, by the uid; as an account that has a DN; or, None, as the administrator."""
+        who = ADMIN if uid is None else uid if "=" in uid else dn(uid)
         url = f"ldap://127.0.0.1:{self.port}"
         return ["-H", url, "-x", "-D", who, "-y", self._file(ADMIN_PASSWORD if uid is None else password)]
 
@@ -168,7 +178,9 @@ def slapd(folder: Path, users: list[str]) -> Iterator[Slapd]:
     """A server below ``folder``, under its own user where we are root."""
     for name in ("slapd.d", "data", "hook"):
         (folder / name).mkdir()
-    done("slapadd", "-n", "0", "-F", str(folder / "slapd.d"), stdin=CONFIG.format(folder=folder))
+    done(
+        "slapadd", "-n", "0", "-F", str(folder / "slapd.d"), stdin=CONFIG.format(folder=folder, suffix=SUFFIX)
+    )
     people = "".join(map(person, users))
     done("slapadd", "-b", SUFFIX, "-F", str(folder / "slapd.d"), stdin=DATA + people)
     own: list[str] = []

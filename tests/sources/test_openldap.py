@@ -14,7 +14,7 @@ from passferry.simulator import Settings
 from process.harness import Home, Running, StandIn, home, until
 from process.leaks import files, processes, search
 from sources.programs import USED, folder, used
-from sources.slapd import FIRST, SUFFIX, Slapd, dn, person, slapd, user, write
+from sources.slapd import FIRST, PORTAL, PORTAL_PASSWORD, SUFFIX, Slapd, dn, person, slapd, user, write
 
 SETTLED = 1.5
 """Seconds in which a change would arrive that must not: they take a tenth of it."""
@@ -102,6 +102,18 @@ def test_a_password_that_an_administrator_sets_arrives(scene: Scene) -> None:
     assert scene.directory.passwd(who, "Nëw-Passw0rd 26") == (0, "")
     scene.arrived(who, "Nëw-Passw0rd 26")
     assert scene.directory.takes(who, "Nëw-Passw0rd 26")
+
+
+def test_a_password_that_a_portals_account_sets_arrives(scene: Scene) -> None:
+    """Either way of writing it, and it may write other attributes, too."""
+    who, portal = scene.user(), {"by": PORTAL, "old": PORTAL_PASSWORD}
+    assert scene.directory.passwd(who, "New-Passw0rd-1", **portal) == (0, "")
+    scene.arrived(who, "New-Passw0rd-1")
+    code, _ = scene.directory.modify(write(who, "replace New-Passw0rd-2"), **portal)
+    assert code == 0
+    scene.arrived(who, "New-Passw0rd-1", "New-Passw0rd-2")
+    code, _ = scene.directory.modify(write(who, "replace Clerk", attribute="title"), **portal)
+    assert code == 0
 
 
 def test_a_password_that_users_set_themselves_arrives(scene: Scene) -> None:

@@ -18,6 +18,8 @@ from passferry.hooks.settings import HookSettings
 
 _SECONDS = 30
 _PAGE = "docs/sources/openldap.md has the lines to paste"
+_EVERYTHING = re.compile(rb"(\{\d+\})?to \* ")
+"""A rule behind which no other counts."""
 
 
 def entries(text: bytes) -> list[Entry]:
@@ -108,10 +110,13 @@ def _of_place(overlay: Entry, config: list[Entry]) -> Iterator[Check]:
         if entry.dn.lower() == database
         for rule in entry.attributes.get("olcaccess", ())
     ]
-    opened = any(b"attrs=entry" in rule and b"write" in rule for rule in rules)
-    if _words(overlay, "olcOvSocketOps") & {"modify", "add"} and rules and not opened:
+    if not _words(overlay, "olcOvSocketOps") & {"modify", "add"} or not rules:
+        return
+    entry = next((rule for rule in rules if b"attrs=entry" in rule or _EVERYTHING.match(rule)), b"")
+    if b"write" not in entry or b"attrs=entry" not in entry:
         yield fail(
-            "no `access to attrs=entry by self write by * read`: users cannot change their own passwords",
+            "no `access to attrs=entry by self write by * read` before `to *`: users cannot change their own"
+            " passwords",
             _PAGE,
         )
 
