@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,15 @@ def test_the_gateway_hears_when_the_password_was_set(scene: Scene) -> None:
     assert scene.written(who) == ["Newer-Passw0rd-1"]
 
 
-ODD = ["--Passw0rd -a", "Quote'\"`$(x)\\ 1", "Passw0rd-😀🔑 x", "  Passw0rd-a  ", "Aa1-" + "x" * 250]
+ODD = [
+    "--Passw0rd -a",
+    "Quote'\"`$(x)\\ 1",
+    "Passw0rd-😀🔑 x",
+    "  Passw0rd-a  ",
+    "Aa1-" + "x" * 250,
+    unicodedata.normalize("NFC", "Pässw0rd-é"),
+    unicodedata.normalize("NFD", "Pässw0rd-é"),
+]
 
 
 def test_odd_passwords_arrive_as_they_are(scene: Scene) -> None:

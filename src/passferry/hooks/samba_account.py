@@ -94,7 +94,7 @@ class LeaveAlone:
 
 
 _THE_SAME = "the password is the same as before"
-_GPG = "set GNUPGHOME for syncpasswords to where the private key is"
+_GPG = "set GNUPGHOME for syncpasswords to where the private key is, the one for all domain controllers"
 _ON_ALL = "and `password hash gpg key ids` on every domain controller"
 _ANEW = "then initialize syncpasswords anew (docs/sources/samba-ad.md), which sends it again"
 _UNREAD = f"let its user choose another; if this is told of many, {_GPG}; {_ANEW}"
@@ -135,7 +135,7 @@ def decide(entry: Entry, seen: Seen | None, user_attribute: str) -> Decision:
     if password is None:
         return LeaveAlone("the clear text is not UTF-8")
     if not user or not user.isprintable():
-        return LeaveAlone(f"there is no {user_attribute}")
+        return LeaveAlone(f"there is no {user_attribute}", f"give it one, or name another attribute; {_ANEW}")
     further = now if seen is None else seen.and_then(now)
     at = _changed_at(entry, now)
     complaint = "" if at is not None else f"it is taken for as new as this call: {_attributes('whenChanged')}"
