@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from certificates import Authority
 from hook_texts import PASSWORDS
 from passferry.simulator import Settings
 from process.harness import Done, Home, Running, StandIn, home, until
@@ -148,3 +149,28 @@ def test_a_revoked_key_loses_nothing(tmp_path: Path) -> None:
         source.config.write_text("\n".join(lines) + "\n")
         assert source.flush()["left"] == 0
         arrives(target, user, "Correct-Horse-1")
+
+
+def test_a_hook_hands_over_to_a_gateway_whose_certificate_a_ca_of_ones_own_signed(tmp_path: Path) -> None:
+    """It is named by ``ca_file``; without it nothing is told to whoever answers, and the letter waits."""
+    ca = Authority(tmp_path / "tls")
+    cert, key = ca.issue("gateway")
+    with (
+        StandIn(Settings.calm(rate=1_000_000)) as target,
+        home(tmp_path / "gateway", target.settings()) as place,
+    ):
+        serves = place.serve(env={"PASSFERRY_TLS_CERT": str(cert), "PASSFERRY_TLS_KEY": str(key)})
+        source = Source(place, serves, tmp_path)
+        assert source.gateway.url.startswith("https://")
+        first, second = users(target, 2)
+        plain = source.config.read_text()
+        source.config.write_text(f"{plain}ca_file = {json.dumps(str(ca.cert))}\n")
+        assert source.ltb("--post", first, "Over-Tls-1!").code == 0
+        arrives(target, first, "Over-Tls-1!")
+        source.config.write_text(plain)
+        assert source.ltb("--post", second, "Over-Tls-2!").code == 0
+        assert len(list((tmp_path / "spool").glob("*.letter"))) == 1
+        assert target.passwords(f"{second}@example.com") == []
+        source.config.write_text(f"{plain}ca_file = {json.dumps(str(ca.cert))}\n")
+        assert source.flush()["left"] == 0
+        arrives(target, second, "Over-Tls-2!")
