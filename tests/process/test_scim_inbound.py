@@ -207,6 +207,33 @@ def test_every_spelling_of_a_password_arrives(tmp_path: Path, mode: str) -> None
         assert it.target.profile(user) == before
 
 
+@pytest.mark.parametrize("mode", ["passwords", "proxy"])
+def test_sailpoints_connector_looks_aggregates_and_sets_passwords(tmp_path: Path, mode: str) -> None:
+    """Its test of the connection, accounts by pages, groups, a password by PUT and one by PATCH `add`."""
+    with scene(tmp_path, mode) as it:
+        for path in ("/ServiceProviderConfig", "/ResourceTypes", "/Schemas"):
+            assert it.ask("GET", path).status == 200
+        found: list[dict[str, Any]] = []
+        total = 1
+        while len(found) < total:
+            page = it.ask("GET", f"/Users?startIndex={len(found) + 1}&count=7").json
+            found, total = [*found, *page["Resources"]], page["totalResults"]
+            assert page["Resources"]
+        assert len({each["id"] for each in found}) == total
+        groups = it.ask("GET", "/Groups?startIndex=1&count=25")
+        assert groups.status == 200
+        user, name = it.target.active_users()[0]
+        assert [each["id"] for each in found if each["userName"] == name] == [user]
+        before = it.target.profile(user)
+        whole = it.ask("GET", f"/Users/{user}").json
+        assert it.ask("PUT", f"/Users/{user}", whole | {"password": "By-Put-Passw0rd-1"}).status == 200
+        added = {"op": "add", "path": "password", "value": "By-Patch-Passw0rd-2"}
+        assert it.patch(user, added).status == 200
+        assert it.target.passwords(user) == ["By-Put-Passw0rd-1", "By-Patch-Passw0rd-2"]
+        assert it.target.profile(user) == before
+        assert "password" not in it.ask("GET", f"/Users/{user}").json
+
+
 def test_jumpclouds_activation_probe_leaves_nothing_behind(tmp_path: Path) -> None:
     """In the mode proxy a test user is made, changed, deactivated and deleted; groups cannot be made."""
     with scene(tmp_path, "proxy") as it:
