@@ -242,6 +242,9 @@ olcOvSocketResps: result
         ("sockresps   result\n", "sockresps result\noverlay ppolicy\n", "before `overlay ppolicy`"),
         ("access to attrs=entry by self write by * read\n", "", "cannot change their own"),
         ("access to attrs=entry", "access to * by * read\naccess to attrs=entry", "cannot change their own"),
+        ("database mdb", "security simple_bind=128\ndatabase mdb", "simple_bind=128` forbids"),
+        ("database mdb", "security simple_bind=128\nlocalSSF 128\ndatabase mdb", ""),
+        ("suffix", "security ssf=72 update_ssf=128\nsuffix", "ssf=72` forbids"),
     ],
 )
 def test_the_self_test_says_what_slapd_lacks(old: str, new: str, says: str) -> None:

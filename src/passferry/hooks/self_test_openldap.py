@@ -18,6 +18,8 @@ from passferry.hooks.settings import HookSettings
 
 _SECONDS = 30
 _PAGE = "docs/sources/openldap.md has the lines to paste"
+LOCAL_SSF = 71
+"""What slapd takes its own socket for, unless it is told (slapd.conf(5), localSSF)."""
 _EVERYTHING = re.compile(rb"(\{\d+\})?to \* ")
 """A rule behind which no other counts."""
 
@@ -37,21 +39,23 @@ _OF_CONF = {
     "sockops": "olcovsocketops",
     "sockresps": "olcovsocketresps",
     "access": "olcaccess",
+    "security": "olcsecurity",
+    "localSSF": "olclocalssf",
 }
 """What slapd.conf calls them, and the attributes of cn=config."""
 
 
 def entries_of_conf(text: str) -> list[Entry]:
     """The same from a ``slapd.conf``, as far as it is judged here."""
-    found: list[Entry] = []
     database, overlays = 0, 0
     attributes: dict[str, tuple[bytes, ...]] = {}
+    found = [Entry("cn=config", attributes)]
     for line in re.sub(r"\n[ \t]+", " ", text).splitlines():
         word, _, rest = line.partition(" ")
         if word == "database":
             database, overlays, attributes = database + 1, 0, {}
             found.append(Entry(f"olcDatabase={{{database}}}{rest.strip()},cn=config", attributes))
-        elif word == "overlay" and found:
+        elif word == "overlay" and database:
             parent = f"olcDatabase={found[-1].dn.partition('olcDatabase=')[2]}"
             attributes = {"olcoverlay": (f"{{{overlays}}}{rest.strip()}".encode(),)}
             found.append(Entry(f"olcOverlay={{{overlays}}}{rest.strip()},{parent}", attributes))
@@ -75,7 +79,21 @@ def judge(config: list[Entry], path: str) -> list[Check]:
     for overlay in overlays:
         wrong = [*_of_overlay(overlay), *_of_place(overlay, config)]
         found += wrong or [ok(f"the overlay of {_database(overlay)} is set up as it should")]
-    return found
+    return [*found, *_of_security(config)]
+
+
+def _of_security(config: list[Entry]) -> Iterator[Check]:
+    """Whether users may log in over slapd's own socket, which is how a change is looked at."""
+    told = [int(word) for entry in config for word in _words(entry, "olcLocalSSF") if word.isdigit()]
+    local = max(told, default=LOCAL_SSF)
+    for entry in config:
+        for word in sorted(_words(entry, "olcSecurity")):
+            name, _, strength = word.partition("=")
+            if name in ("ssf", "simple_bind") and strength.isdigit() and int(strength) > local:
+                yield fail(
+                    f"`security {word}` forbids users to log in over ldapi://: every change is dropped",
+                    f"localSSF {strength}, or less of {name}",
+                )
 
 
 def _of_overlay(overlay: Entry) -> Iterator[Check]:
