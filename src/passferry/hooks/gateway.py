@@ -170,14 +170,16 @@ class Gateway:
         stands still at the newest letter until it has caught up: the gateway refuses what is dated far ahead.
         """
         now, beside = self._now(), self._monotonic()
-        newest, earliest = None, -math.inf
+        newest = earliest = -math.inf
         with suppress(SpoolUnusable):
             if not self.spool.is_empty():
-                newest = max((each.since for each in self.spool.waiting()), default=None)
-        if newest is not None and newest < now + TIME_TO_LIVE:  # one from days ahead is not followed
+                newest = max((each.since for each in self.spool.waiting()), default=-math.inf)
+        if newest >= now + TIME_TO_LIVE:
+            newest = -math.inf  # one from days ahead is not followed
+        if newest > -math.inf:
             now = max(now, min(beside + self._ahead, now + SET_BACK))
         self._ahead = now - beside
-        if newest is not None and now <= newest < now + TIME_TO_LIVE:
+        if newest >= now:
             now = earliest = newest + 1e-6
         return now, earliest
 
