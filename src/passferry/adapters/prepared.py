@@ -67,6 +67,10 @@ class Prepared:
         found = self.rows(connection, values)
         return found[0] if found else None
 
+    def one(self, connection: Connection, values: Values) -> Any:
+        """The one row that it returns for sure."""
+        return self.rows(connection, values)[0]
+
     def _text(self, connection: Connection) -> _Text:
         dialect = connection.dialect
         text = self._texts.get(dialect.name)

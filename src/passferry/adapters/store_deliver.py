@@ -122,7 +122,7 @@ class SqlDeliveryStore:
         """See the port."""
 
         def work(c: Connection) -> OrgState:
-            row = _org(c, org)
+            row = _ORG.one(c, {"org": org})
             return OrgState(row.paused, row.blocked_until)
 
         return await self._database.run(work, patient=True)
@@ -146,7 +146,7 @@ class SqlDeliveryStore:
         values = {"org": org, "now": now, "busy": list(busy), "most": limit}
 
         def work(c: Connection) -> Due:
-            state = _org(c, org)
+            state = _ORG.one(c, {"org": org})
             changes = _due(c, values) if limit else []
             next_at = c.execute(_NEXT_DUE, {"org": org, "now": now}).scalar()
             return Due(OrgState(state.paused, state.blocked_until), changes, next_at)
@@ -397,12 +397,6 @@ class SqlDeliveryStore:
             return len(found)
 
         return await self._database.run(work, patient=True)
-
-
-def _org(c: Connection, org: str) -> Any:
-    row = _ORG.row(c, {"org": org})
-    assert row is not None  # noqa: S101  # every configured org has its row
-    return row
 
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:

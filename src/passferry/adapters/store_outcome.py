@@ -331,7 +331,7 @@ def newest(c: Connection, change_id: str) -> Change | None:
 def account_of(c: Connection, org: str, resolved_id: str) -> Any:
     """The row of a resolved user, made when there is none."""
     values = {"org": org, "resolved": resolved_id}
-    return _ACCOUNT.row(c, values) or _ADD_ACCOUNT.row(c, values)
+    return _ACCOUNT.row(c, values) or _ADD_ACCOUNT.one(c, values)
 
 
 def set_account(c: Connection, account: Any, **changed: Any) -> None:
