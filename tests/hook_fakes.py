@@ -45,6 +45,7 @@ class FakeGateway:
         self.paths: list[str] = []
         self.answer: Callable[[Taken], Reply | None] = lambda change: None
         self.instead: Reply | None = None  # of every request
+        self.verdict: Reply | None = None  # of every check
         self.private = PRIVATE
         self.now: Callable[[], float] = time.time  # epoch seconds, of the Date of its answers
         self._server: ThreadingHTTPServer | None = None
@@ -120,6 +121,8 @@ class FakeGateway:
 
     def _verdict(self, asked: dict[str, str]) -> Reply:
         self.checked.append((asked["userId"], asked["password"]))
+        if self.verdict is not None:
+            return self.verdict
         wrong = check(Password(asked["password"]), asked["userId"], Rules())
         if not wrong:
             return 200, {"success": True, "message": "the password meets the policy", "errors": []}

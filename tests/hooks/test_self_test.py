@@ -118,7 +118,19 @@ def test_the_verdict_of_the_policy_shows_the_rest_of_the_set_up(
     status: int, code: str | None, grade: Grade
 ) -> None:
     """Orgs and short names of the source."""
-    assert of_verdict(Reply(status, {}, {"code": code}), None).grade is grade
+    assert of_verdict(Reply(status, {}, {"code": code}), None, short_names=False).grade is grade
+
+
+def test_a_source_of_short_names_alone_needs_a_key_that_takes_them(
+    fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PAM sends no others: each of its changes would be refused."""
+    fake.verdict = (400, {"code": "user.invalid"})
+    config = fake.file(tmp_path)
+    self_test_pam.run({"config": str(config)})
+    assert "fail  the gateway does not take short names" in capsys.readouterr().out
+    code, text = report(capsys, config)
+    assert (code, "warn  the gateway does not take short names" in text) == (0, True)
 
 
 def grades(text: str, version: tuple[int, int] | None = (1, 7), **scripts: str) -> list[Grade]:

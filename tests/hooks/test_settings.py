@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,28 @@ def test_files_that_others_may_use_are_refused(file: Path, tmp_path: Path) -> No
     secret.chmod(0o600)
     write(file, f'url = "https://a.example"\napi_key_file = "{secret}"', 0o644)
     assert load(file, {}).key == KEY
+
+
+@pytest.mark.parametrize("whose", ["settings", "key"])
+def test_files_of_another_user_are_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """A portal's user could else tell root's hook to send every password elsewhere."""
+    secret = tmp_path / "key"
+    secret.write_text(KEY)
+    secret.chmod(0o600)
+    write(file, f'url = "https://a.example"\napi_key_file = "{secret}"')
+    assert load(file, {}).key == KEY
+    theirs, what = {"settings": (file, "the configuration"), "key": (secret, "the access key")}[whose]
+    if os.geteuid() == 0:
+        os.chown(theirs, 65534, -1)
+        expected = 65534
+    else:  # then it is we who are another user to the hook
+        expected = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: expected + 1)
+    found = problems(file)
+    assert f"{what} {theirs} belongs to user {expected}, who could change it: chown root {theirs}" in found
+    assert load(file, {}, whose_ever=True).key == KEY
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[hook\n", b"hook = 5\n", b"[hook]\nurl = \n"])

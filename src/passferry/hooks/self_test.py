@@ -69,6 +69,7 @@ def run(
     user: pwd.struct_passwd | None = None,
     *,
     root_too: bool = True,
+    short_names: bool = False,
 ) -> int:
     """Print every check; 0 when none failed.
 
@@ -79,18 +80,20 @@ def run(
         user: who runs the hook, if not whoever runs this. Root then looks at settings and spool as they do.
         root_too: whether that may be root, where ``user`` is not known. If not, root takes the owner of the
             spool for them, and makes nothing where there is none.
+        short_names: whether every user whom it sends has a short name, as ``jane``.
     """
     config = values.get("config")
     failed = False
+    known = user is not None or root_too or not _by_root()
     try:
         with acting_as(user):
-            settings = load(Path(config) if config is not None else None, env)
+            settings = load(Path(config) if config is not None else None, env, whose_ever=not known)
     except SettingsError as error:
         checks: Iterable[Check] = [
             fail(each, "docs/sources/hand-over.md has every key") for each in error.problems
         ]
     else:
-        checks = _all(settings, own, user, root_too=root_too)
+        checks = _all(settings, own, user, known=known, short_names=short_names)
     for check in checks:
         failed = failed or check.grade is Grade.FAIL
         print(f"{check.grade.value:4}  {check.what}", flush=True)
@@ -104,17 +107,17 @@ def _all(
     own: Callable[[HookSettings], Iterable[Check]],
     user: pwd.struct_passwd | None,
     *,
-    root_too: bool,
+    known: bool,
+    short_names: bool,
 ) -> Iterator[Check]:
     gateway = Gateway(settings)
     yield ok(f"the gateway is {settings.url}; when it gives no verdict, a veto will {settings.when_away}")
-    known = user is not None or root_too or not _by_root()
     if not known:
         user = _owner(settings.spool)
         known = user is not None and user.pw_uid != 0
     with acting_as(user):
         yield from of_spool(gateway, time.time(), user) if known else [_not_looked_at(settings.spool)]
-        yield from of_gateway(gateway, time.time, keep=known)
+        yield from of_gateway(gateway, time.time, keep=known, short_names=short_names)
     yield from own(settings)
 
 
@@ -139,7 +142,9 @@ def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
 # --- the gateway -----------------------------------------------------------------------------
 
 
-def of_gateway(gateway: Gateway, now: Callable[[], float], *, keep: bool = True) -> Iterator[Check]:
+def of_gateway(
+    gateway: Gateway, now: Callable[[], float], *, keep: bool = True, short_names: bool = False
+) -> Iterator[Check]:
     """Whether it answers this source, and takes what it would send; ``keep``: its public key is fetched."""
     seconds = max(5.0, gateway.settings.seconds)
     try:
@@ -149,7 +154,7 @@ def of_gateway(gateway: Gateway, now: Callable[[], float], *, keep: bool = True)
     else:
         yield from _of_key(gateway, reply, now(), keep=keep)
         if reply.status in (200, 404):
-            yield _of_policy(gateway, seconds)
+            yield _of_policy(gateway, seconds, short_names=short_names)
         return
     yield fail(
         f"no answer from {gateway.settings.url}: {text}",
@@ -214,7 +219,7 @@ def of_clock(date: str | None, now: float) -> Iterator[Check]:
         )
 
 
-def _of_policy(gateway: Gateway, seconds: float) -> Check:
+def _of_policy(gateway: Gateway, seconds: float, *, short_names: bool) -> Check:
     org = gateway.settings.org
     path = "/policy/check" if org is None else f"/orgs/{org}/policy/check"
     drawn = Password("Aa1!" + secrets.token_urlsafe(18))
@@ -224,11 +229,11 @@ def _of_policy(gateway: Gateway, seconds: float) -> Check:
     except Unreachable as error:
         reason = str(error)
         return fail(f"the gateway gave no verdict: {reason}", "see its log")
-    return of_verdict(reply, org)
+    return of_verdict(reply, org, short_names=short_names)
 
 
-def of_verdict(reply: Reply, org: str | None) -> Check:
-    """What an answer of ``POST /policy/check`` says of the set-up. Pure."""
+def of_verdict(reply: Reply, org: str | None, *, short_names: bool) -> Check:
+    """What an answer of ``POST /policy/check`` about a short name says of the set-up. Pure."""
     code = reply.body.get("code")
     if reply.status == 200 or code == "policy":
         return ok("the gateway gives verdicts for this source")
@@ -236,10 +241,11 @@ def of_verdict(reply: Reply, org: str | None) -> Check:
         named = f"the org {org}" if org is not None else "an org without naming it"
         return fail(f"the access key may not use {named}", "set org, or make a key with --org")
     if code == "user.invalid":
-        return warn(
-            "the gateway does not take short names from this source",
-            "where users have them: `passferry access add NAME --user-template '{uid}@example.com'`",
-        )
+        makes_one = "`passferry access add NAME --user-template '{uid}@example.com'`"
+        what = "the gateway does not take short names from this source"
+        if short_names:
+            return fail(what, f"it sends no others; make it a key that does: {makes_one}")
+        return warn(what, f"where users have them: {makes_one}")
     return fail(f"the gateway gave no verdict: {reply.status} {code}", "see its log")
 
 

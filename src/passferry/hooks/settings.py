@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -59,24 +59,26 @@ class _Wrong(Exception):
     """What is wrong with a value; never the value."""
 
 
-def load(config: Path | None, env: Mapping[str, str]) -> HookSettings:
+def load(config: Path | None, env: Mapping[str, str], *, whose_ever: bool = False) -> HookSettings:
     """The settings.
 
     Args:
         config: the file; else the one that PASSFERRY_CONFIG names, else ``DEFAULT_FILE`` if it is there.
         env: the environment, or nothing where others than us make it.
+        whose_ever: whether files of others than us and root will do, since it is others who run the hook.
 
     Raises:
         SettingsError: with every mistake.
     """
     problems: list[str] = []
+    trusted = None if whose_ever else {0, os.geteuid()}
     named = config or (Path(env["PASSFERRY_CONFIG"]) if env.get("PASSFERRY_CONFIG") else None)
-    given = _from_file(named or DEFAULT_FILE, named is not None, problems)
+    given = _from_file(named or DEFAULT_FILE, named is not None, trusted, problems)
     given.update({name: env[variable] for name, variable in VARIABLES.items() if env.get(variable)})
     values: dict[str, Any] = {}
     for name, value in given.items():
         _read(name, value, values, problems)
-    key = _key(values, problems)
+    key = _key(values, trusted, problems)
     if "url" not in values and not any(problem.startswith("url ") for problem in problems):
         problems.append("url is missing: the gateway's address, as in https://gateway.example.com:8443")
     if problems:
@@ -95,10 +97,10 @@ def _read(name: str, value: Any, into: dict[str, Any], problems: list[str]) -> N
         problems.append(f"{name} {error}")
 
 
-def _from_file(path: Path, named: bool, problems: list[str]) -> dict[str, Any]:
+def _from_file(path: Path, named: bool, trusted: Set[int] | None, problems: list[str]) -> dict[str, Any]:
     if not named and not path.exists():
         return {}
-    content = _content(path, "the configuration", 0o022, problems)
+    content = _content(path, "the configuration", 0o022, trusted, problems)
     document: Any = {}
     try:
         document = tomllib.loads(content)
@@ -113,10 +115,10 @@ def _from_file(path: Path, named: bool, problems: list[str]) -> dict[str, Any]:
     return dict(table)
 
 
-def _key(values: dict[str, Any], problems: list[str]) -> str:
+def _key(values: dict[str, Any], trusted: Set[int] | None, problems: list[str]) -> str:
     key, file = str(values.pop("api_key", "")), values.pop("api_key_file", None)
     if not key and file is not None:
-        key = _content(file, "the access key", 0o027, problems)
+        key = _content(file, "the access key", 0o027, trusted, problems)
         if not key:
             return ""
     key = key.strip()
@@ -127,12 +129,21 @@ def _key(values: dict[str, Any], problems: list[str]) -> str:
     return key
 
 
-def _content(path: Path, what: str, forbidden: int, problems: list[str]) -> str:
-    """The text of a file that nobody may use who is in ``forbidden`` (mode bits); "" with a problem noted."""
+def _content(path: Path, what: str, forbidden: int, trusted: Set[int] | None, problems: list[str]) -> str:
+    """The text of a file; "" with a problem noted.
+
+    Nobody may use it who is in ``forbidden`` (mode bits), and it belongs to one of ``trusted`` (user ids),
+    if that is not None: its owner could name another gateway for the passwords.
+    """
     reason = ""
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            found = os.fstat(file.fileno())
+            mode = stat.S_IMODE(found.st_mode)
+            if trusted is not None and found.st_uid not in trusted:
+                problems.append(
+                    f"{what} {path} belongs to user {found.st_uid}, who could change it: chown root {path}"
+                )
             if mode & forbidden:
                 problems.append(f"others may use {what} {path} (mode {mode:04o}): chmod go-w,o= {path}")
             return file.read(MOST_BYTES).decode()
