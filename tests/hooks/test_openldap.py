@@ -17,7 +17,7 @@ from passferry.hooks.held import Held, Pending, Ticket
 from passferry.hooks.ldap_bind import Bound, bound
 from passferry.hooks.openldap_intent import NewPassword, Refuse, intent, reply
 from passferry.hooks.self_test import Grade
-from passferry.hooks.self_test_openldap import entries, entries_of_conf, judge
+from passferry.hooks.self_test_openldap import entries, entries_of_conf, judge, of_ldapi
 from passferry.hooks.slapd_sock import EXOP, Extended, Key, Write
 
 KEY = Key(1000, 2)
@@ -176,14 +176,18 @@ def ldapi(path: Path, answer: bytes) -> Iterator[list[bytes]]:
         thread.join(10)
 
 
+def bind_response(code: int | None) -> bytes:
+    """What slapd answers to a bind; nothing for None."""
+    return b"" if code is None else bytes.fromhex(f"300c02010161070a01{code:02x}04000400")
+
+
 @pytest.mark.parametrize(
     ("code", "wanted"),
     [(0, Bound.YES), (49, Bound.NO), (53, Bound.UNKNOWN), (51, Bound.AWAY), (None, Bound.AWAY)],
 )
 def test_slapd_is_asked_by_a_bind(tmp_path: Path, code: int | None, wanted: Bound) -> None:
     """Success and invalid credentials say what they say; everything else says nothing."""
-    answer = b"" if code is None else bytes.fromhex(f"300c02010161070a01{code:02x}04000400")
-    with ldapi(tmp_path / "ldapi", answer) as asked:
+    with ldapi(tmp_path / "ldapi", bind_response(code)) as asked:
         found, _ = bound(tmp_path / "ldapi", ALICE, b"New-1", 5.0)
     assert found is wanted
     assert asked == [bind_request(1, ALICE.encode(), b"New-1")]
@@ -196,6 +200,25 @@ def test_nobody_is_asked_about_an_empty_password(tmp_path: Path) -> None:
 
 
 # --- the self-test ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "grade", "word"),
+    [
+        (49, Grade.OK, "lets users log in"),
+        (13, Grade.FAIL, "lets no user log in"),
+        (53, Grade.FAIL, "with code 53"),
+        (51, Grade.FAIL, "is not reached"),
+        (None, Grade.FAIL, "is not reached"),
+    ],
+)
+def test_whether_users_may_log_in_is_tried(
+    tmp_path: Path, code: int | None, grade: Grade, word: str
+) -> None:
+    """A wrong password is what a slapd says of nobody that takes passwords there."""
+    with ldapi(tmp_path / "ldapi", bind_response(code)):
+        check = of_ldapi(tmp_path / "ldapi")
+    assert (check.grade, word in check.what) == (grade, True), check.what
 
 CONF = """\
 database mdb

@@ -413,6 +413,7 @@ def test_the_self_test_finds_nothing_wrong_with_this_set_up(scene: Scene) -> Non
     options = [*scene.options(), "--slapd-config", str(scene.directory.config), "--self-test"]
     done = scene.place.run("hook", "openldap", *options, env=scene.environment())
     assert "the overlay of olcdatabase={1}mdb,cn=config is set up as it should" in done.text
+    assert f"slapd lets users log in at {scene.directory.ldapi}" in done.text
     assert (done.code, "fail" in done.text.split()) == (0, False), done.text
 
 

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import secrets
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from passferry.hooks import self_test
-from passferry.hooks.ldap_bind import reachable
+from passferry.hooks.ldap_bind import Bound, bound
 from passferry.hooks.ldif import Entry, NotLdif, read_entry
 from passferry.hooks.openldap_socket import peer_of
 from passferry.hooks.self_test import Check, fail, ok, warn
@@ -20,6 +21,8 @@ _SECONDS = 30
 _PAGE = "docs/sources/openldap.md has the lines to paste"
 LOCAL_SSF = 71
 """What slapd takes its own socket for, unless it is told (slapd.conf(5), localSSF)."""
+_NOBODY = "cn=passferry-self-test"
+"""Of no database: slapd answers as to a wrong password, where it takes passwords at all."""
 _EVERYTHING = re.compile(rb"(\{\d+\})?to \* ")
 """A rule behind which no other counts."""
 
@@ -163,7 +166,7 @@ def run(values: Mapping[str, str]) -> int:
 
     def own(settings: HookSettings) -> Iterable[Check]:
         yield _listens(Path(values["socket"]))
-        yield _ldapi(Path(values["ldapi"]))
+        yield of_ldapi(Path(values["ldapi"]))
         config = _config(values.get("slapd-config"))
         if config:
             yield from judge(config, values["socket"])
@@ -205,13 +208,20 @@ def _listens(path: Path) -> Check:
     return ok(f"`passferry hook openldap` listens at {path}")
 
 
-def _ldapi(path: Path) -> Check:
-    if reachable(path):
-        return ok(f"slapd is reached at {path}")
-    return fail(
-        f"slapd is not reached at {path}: every change of a password is refused with code 52",
-        'SLAPD_SERVICES="ldap:/// ldapi:///" in /etc/default/slapd; --ldapi names another path',
-    )
+def of_ldapi(path: Path) -> Check:
+    """Whether slapd lets users log in at ``path``: nobody does so, with a password drawn for it."""
+    found, why = bound(path, _NOBODY, secrets.token_urlsafe(18).encode())
+    if found is Bound.AWAY:
+        return fail(
+            f"slapd is not reached at {path} ({why}): every change of a password is refused with code 52",
+            'SLAPD_SERVICES="ldap:/// ldapi:///" in /etc/default/slapd; --ldapi names another path',
+        )
+    if found is Bound.UNKNOWN:
+        return fail(
+            f"slapd lets no user log in at {path} ({why}): every change is dropped",
+            "see `disallow bind_simple`, `require` and `security` of slapd; --ldapi names another path",
+        )
+    return ok(f"slapd lets users log in at {path}")
 
 
 def _config(named: str | None) -> list[Entry]:
