@@ -56,6 +56,15 @@ class Dc:
     def set_password(self, name: str, password: str, *options: str) -> None:
         self.user("setpassword", name, f"--newpassword={used(password)}", *options)
 
+    def allow_every_password(self) -> None:
+        """Of whatever length, and of whatever characters."""
+        base = str(self.folder / "dc" / "private" / "sam.ldb")
+        done(
+            *("samba-tool", "domain", "passwordsettings", "set", "-H", base),
+            *("--complexity=off", "--min-pwd-length=0"),
+            env=self.env,
+        )
+
     def set_half_a_pair(self, name: str) -> None:
         """A password that ends with half a surrogate pair: any client may set one, and no text is it."""
         base = str(self.folder / "dc" / "private" / "sam.ldb")

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hook_texts import LONG, ONE
 from passferry.simulator import Settings
 from process.harness import Client, Home, Running, StandIn, call, home, until
 from process.leaks import files, processes, search
+from process.test_hard_passwords import POLICY, TARGET
+from process.test_hooks import arrives
 from sources.dc import Dc, domain_controller
 from sources.programs import USED, folder, used
 
@@ -160,6 +163,20 @@ def test_odd_passwords_arrive_as_they_are(scene: Scene) -> None:
     scene.sync()
     for password, who in users.items():
         scene.arrived(who, password)
+
+
+def test_the_shortest_and_the_longest_arrive(scene: Scene, tmp_path: Path) -> None:
+    """One character, where the domain and the org's policy allow it, and 512."""
+    scene.dc.allow_every_password()
+    with StandIn(TARGET) as target, home(tmp_path / "gateway", target.settings(), **POLICY) as place:
+        users = {password: scene.user() for password in (ONE, LONG)}
+        scene.write_script(PASSFERRY_URL=place.serve().url, PASSFERRY_API_KEY=place.key("samba"))
+        for password, who in users.items():
+            scene.dc.user("create", "--", who, password)  # not looked for elsewhere: the one is everywhere
+        scene.sync()
+        for password, who in users.items():
+            arrives(target, who, password)
+    scene.write_script()
 
 
 def test_a_password_that_has_to_be_changed_is_handed_over_too(scene: Scene) -> None:
