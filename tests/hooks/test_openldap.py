@@ -212,13 +212,12 @@ def test_nobody_is_asked_about_an_empty_password(tmp_path: Path) -> None:
         (None, Grade.FAIL, "is not reached"),
     ],
 )
-def test_whether_users_may_log_in_is_tried(
-    tmp_path: Path, code: int | None, grade: Grade, word: str
-) -> None:
+def test_whether_users_may_log_in_is_tried(tmp_path: Path, code: int | None, grade: Grade, word: str) -> None:
     """A wrong password is what a slapd says of nobody that takes passwords there."""
     with ldapi(tmp_path / "ldapi", bind_response(code)):
         check = of_ldapi(tmp_path / "ldapi")
     assert (check.grade, word in check.what) == (grade, True), check.what
+
 
 CONF = """\
 database mdb

@@ -2,13 +2,15 @@
 
 import json
 import os
+import pty
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from process.harness import StandIn, home
 
 KILLS = 8
 ROWS = 120
+KEY = "pf_0_" + "0" * 64
 
 
 def written(path: Path, rows: Iterator[tuple[str, str]]) -> Path:
@@ -154,9 +157,48 @@ def quick_gateway() -> Iterator[str]:
         server.server_close()
 
 
+def shown_at_a_terminal(path: Path, url: str) -> str:
+    """What importing ``path`` writes to a terminal as its standard error."""
+    env = {
+        **os.environ,
+        "TERM": "xterm",
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+        "PASSFERRY_URL": url,
+        "PASSFERRY_API_KEY": KEY,
+    }
+    shown = b""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        command = [sys.executable, "-m", "passferry", "import", str(path)]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        with suppress(OSError):  # of a terminal that nobody has open any more
+            while part := terminal.read(65_536):
+                shown += part
+        assert process.wait() == 0
+        watchdog.cancel()
+    return shown.decode()
+
+
+def test_at_a_terminal_it_is_drawn_how_far_it_is(tmp_path: Path) -> None:
+    """How many of how many are accepted, and delivered, and the time that is left."""
+    rows = ((f"u{n}@example.com", "Correct-Horse-1") for n in range(300))
+    path = written(tmp_path / "new.csv", rows)
+    with quick_gateway() as url:
+        shown = shown_at_a_terminal(path, url)
+    for what in ("accepted", "delivered"):
+        drawn = [int(done) for done in re.findall(rf"{what}\D[^\r\n]*?(\d+)/300", shown)]
+        assert drawn == sorted(drawn)
+        assert (drawn[0] < 300, drawn[-1]) == (True, 300), (what, drawn)
+    assert re.search(r"\d/300 +\d:\d\d:\d\d", shown)
+
+
 def memory_of_import(path: Path, url: str) -> int:
     """The most memory that importing ``path`` took, in bytes."""
-    env = {**os.environ, "PASSFERRY_URL": url, "PASSFERRY_API_KEY": "pf_0_" + "0" * 64}
+    env = {**os.environ, "PASSFERRY_URL": url, "PASSFERRY_API_KEY": KEY}
     process = subprocess.Popen(
         [sys.executable, "-m", "passferry", "import", str(path)], env=env, stdout=subprocess.DEVNULL
     )
