@@ -64,6 +64,36 @@ def test_killed_again_and_again_every_password_arrives_and_none_is_accepted_twic
         assert all(change["bulk"] for change in ledger.changes.values())
 
 
+def test_a_gateway_that_is_killed_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    """kill -9 twice while rows are sent: the same import goes on, and no row becomes two changes."""
+    settings = Settings.calm(rate=1_000_000)
+    with StandIn(settings, users=2 * ROWS) as target, home(tmp_path / "gateway", target.settings()) as place:
+        place.more = {"PASSFERRY_ORGS_DEFAULT_RATE": "100000", "PASSFERRY_VERIFIER": "false"}
+        users = [name for _, name in target.active_users()[:ROWS]]
+        rows = ((name, f"Correct-Horse-{n}") for n, name in enumerate(users))
+        path, key = written(tmp_path / "new.csv", rows), place.key("import")
+        gateway = place.serve()
+        running = place.spawn(
+            "import", str(path), env={"PASSFERRY_API_KEY": key, "PASSFERRY_URL": gateway.url}
+        )
+        journal = tmp_path / "new.csv.import"
+
+        def answered() -> int:
+            return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+        for most in (ROWS // 4, ROWS // 2):
+            while answered() < most:
+                assert running.process.poll() is None, running.log()
+                time.sleep(0.005)
+            gateway.kill()
+            assert running.process.poll() is None, running.log()
+            gateway = place.serve("--listen", gateway.url.removeprefix("http://"))
+        assert running.process.wait(120) == 0, running.log()
+        assert running.out.read_bytes() == f"rows: {ROWS}; {ROWS} applied\n".encode()
+        assert [target.passwords(user)[-1] for user in users] == [f"Correct-Horse-{n}" for n in range(ROWS)]
+        assert len(Ledger.of(place).changes) == ROWS
+
+
 def test_a_dry_run_finds_who_cannot_be_written_to(tmp_path: Path) -> None:
     """At the target itself, by name and by id; policy and look-ups only, and no change is made."""
     with (
