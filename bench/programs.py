@@ -1,8 +1,11 @@
 """Real processes for a measurement: simulator, gateway, and a bare JSON echo on the gateway's own server."""
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,18 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 PASSFERRY = ("-m", "passferry")
+
+
+@functools.cache
+def inherited() -> dict[str, str]:
+    """Our environment, for programs that find their modules compiled from the second start on.
+
+    As where they are installed, whatever whoever measures has told Python for themselves.
+    """
+    compiled = tempfile.mkdtemp(prefix="passferry-bytecode-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": compiled}
 
 
 @dataclass
@@ -50,7 +65,7 @@ def program(
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=os.environ | environment,
+            env=inherited() | environment,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -137,7 +152,7 @@ def gateway(
 
 def _key(given: dict[str, str], name: str, role: str) -> str:
     command = [sys.executable, "-m", "passferry", "access", "add", name, "--role", role, "--json"]
-    added = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=True)
+    added = subprocess.run(command, env=inherited() | given, capture_output=True, text=True, check=True)
     return str(json.loads(added.stdout)["apiKey"])
 
 

@@ -1,6 +1,5 @@
 """Until the gateway is ready, against its imports alone; `--help`, against a bare typer program."""
 
-import os
 import subprocess
 import sys
 import time
@@ -61,7 +60,7 @@ def _ended(arguments: list[str], environment: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ | environment,
+        env=programs.inherited() | environment,
         stdout=subprocess.DEVNULL,
         check=True,
     )

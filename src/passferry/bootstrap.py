@@ -15,8 +15,9 @@ from passferry.accept import Accept, Intake
 from passferry.adapters.bearer import Bearer
 from passferry.adapters.genesys import GenesysTarget
 from passferry.adapters.hashing import Argon2Hasher
-from passferry.adapters.http_client import http_client
+from passferry.adapters.http_client import http_client, load
 from passferry.adapters.oauth import Tokens
+from passferry.adapters.prepared import compile_all
 from passferry.adapters.relay import Relay, genesys, plain
 from passferry.adapters.scim_target import FixedToken, ScimTarget
 from passferry.attempt import Tools
@@ -307,6 +308,8 @@ async def running(gateway: Gateway, *, hold: bool = False) -> AsyncIterator[None
     With ``hold`` all that is pending is parked first. Raises ``StateError`` when that cannot be done.
     """
     stop = asyncio.Event()
+    load()
+    compile_all(gateway.stores.database.engine.dialect)
     if hold:
         await _hold(gateway)
     delivering = asyncio.create_task(gateway.leases.run(stop))

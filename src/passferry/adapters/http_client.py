@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import anyio
 import httpx2
 
 from passferry.domain.answers import Answer
@@ -38,6 +39,14 @@ _NOT_CONNECTED = (
 def trust() -> ssl.SSLContext:
     """What TLS certificates are verified against, made once: reading the authorities takes 50 ms, 1 MiB."""
     return httpx2.create_ssl_context(trust_env=False)
+
+
+def load() -> None:
+    """Load what the client would load within its first request, while many may wait for the event loop.
+
+    Call it in the event loop, before anybody does.
+    """
+    anyio.Event()
 
 
 def http_client(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 
 Values = Mapping[str, Any]
@@ -29,6 +29,15 @@ class _Text:
         return named if self.order is None else [named[name] for name in self.order]
 
 
+_EVERY: list["Prepared"] = []
+
+
+def compile_all(dialect: Dialect) -> None:
+    """Compile every statement for ``dialect``, before the first of many callers would wait for it."""
+    for prepared in _EVERY:
+        prepared.text(dialect)
+
+
 class Prepared:
     """One statement. Its values are those of the driver: text, numbers, bytes, bool; none may be a list.
 
@@ -39,15 +48,16 @@ class Prepared:
         """``statement`` names its parameters by ``bindparam``."""
         self._statement: Any = statement
         self._texts: dict[str, _Text] = {}
+        _EVERY.append(self)
 
     def run(self, connection: Connection, values: Values) -> None:
         """Execute it, for no rows."""
-        text = self._text(connection)
+        text = self.text(connection.dialect)
         self._execute(connection, text.sql, text.parameters(values))
 
     def run_many(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Execute it for each of ``rows``."""
-        text = self._text(connection)
+        text = self.text(connection.dialect)
         parameters = [text.parameters(values) for values in rows]
         if len(parameters) == 1:
             self._execute(connection, text.sql, parameters[0])
@@ -56,7 +66,7 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Values) -> list[Any]:
         """All rows that it returns."""
-        text = self._text(connection)
+        text = self.text(connection.dialect)
         names, rows = self._execute(connection, text.sql, text.parameters(values))
         if text.row is None:
             text.row = _row_type(names)._make
@@ -71,8 +81,8 @@ class Prepared:
         """The one row that it returns for sure."""
         return self.rows(connection, values)[0]
 
-    def _text(self, connection: Connection) -> _Text:
-        dialect = connection.dialect
+    def text(self, dialect: Dialect) -> _Text:
+        """It for ``dialect``, compiled the first time."""
         text = self._texts.get(dialect.name)
         if text is None:
             compiled = self._statement.compile(dialect=dialect)
