@@ -78,10 +78,10 @@ def app(parts: HttpParts, *, only_watched: bool = False) -> Starlette:
         route("GET", "/healthz", gateway.health),
         route("GET", "/readyz", gateway.readiness),
     ]
-    routes = [
-        *watched,
+    routes = [  # they are tried in order
         route("POST", "/sync/password", gateway.sync),
         route("POST", "/orgs/{org}/sync/password", gateway.sync),
+        *watched,
         route("GET", "/sync/key", gateway.hand_over_key),
         route("POST", "/sync/sealed", gateway.sealed),
         route("POST", "/orgs/{org}/sync/sealed", gateway.sealed),
