@@ -4,7 +4,9 @@ This is whose turn it is, and when; what is done for one change is in ``attempt`
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -18,6 +20,7 @@ from passferry.pages import Pages
 from passferry.store_ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
+T = TypeVar("T")
 
 CONCURRENCY = 64
 """Users of one org that are worked on at a time; a slow target needs many to use its quota."""
@@ -81,7 +84,7 @@ class Delivery:
             while not stop.is_set():
                 if not begun:
                     begun = await self._guarded(self._begin)
-                elif await self._guarded(self._round):
+                elif await self._guarded(partial(self._round, stopping)):
                     await self._rest(stopping)
         finally:
             stopping.cancel()
@@ -121,7 +124,7 @@ class Delivery:
         mono = self._t.clock.monotonic()
         return max(self.health.held_up(mono), self._t.gate.pacer.blocked_until - mono, 0.0)
 
-    async def _round(self) -> None:
+    async def _round(self, stopping: "asyncio.Task[bool]") -> None:
         t = self._t
         t.notices.owner(self.org).clear()
         now = t.clock.now()
@@ -132,7 +135,10 @@ class Delivery:
         busy = [change.id for change in self._tasks.values()]
         has_room = len(busy) - len(self._of_pages) < CONCURRENCY
         looks = has_room and self.health.paused != OPERATOR
-        due = await t.store.due(self.org, now, CONCURRENCY if looks else 0, busy)
+        asked = t.store.due(self.org, now, CONCURRENCY if looks else 0, busy)
+        due = await _unless(stopping, asked)
+        if due is None:
+            return
         if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
         if has_room and not looks and self.health.paused != OPERATOR:
@@ -140,7 +146,9 @@ class Delivery:
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
             t.gate.resume()  # an operator resumed the org from another process
         self._blocked_until = due.state.blocked_until
-        await self._start_listed(due.changes, now)
+        await _unless(stopping, self._start_listed(due.changes, now))
+        if stopping.done():
+            return
         self._start_some(due.changes, mono)
         self._wake_in = self._until_next(due.next_at, now)
 
@@ -241,3 +249,18 @@ class Delivery:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()
+
+
+async def _unless(stopping: "asyncio.Task[bool]", look: Coroutine[Any, Any, T]) -> T | None:
+    """What ``look`` returns; None when we are to stop before.
+
+    It looks for what may be begun, so it waits behind all that was: sixty tries of this org, and of others.
+    """
+    looking = asyncio.create_task(look)
+    try:
+        await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not looking.done():
+            looking.cancel()
+            await asyncio.wait({looking})
+    return None if looking.cancelled() else looking.result()

@@ -8,6 +8,7 @@ import pytest
 
 from campaign.virtual_time import run
 from campaign.world import Plan, World, world
+from passferry import pages
 from passferry.attempt import HASH_WAIT
 from passferry.domain.change import Reference, State
 from passferry.domain.password import Password
@@ -122,6 +123,35 @@ def test_an_org_is_given_back_though_looks_wait_for_an_overloaded_store(
             await asyncio.wait([running.task])
             assert it.clock.monotonic() - before < 1.0
             assert await states(it) == [State.PENDING] * len(it.users)
+
+    run(body())
+
+
+@pytest.mark.parametrize("look", ["due", "due_count"])
+def test_an_org_is_given_back_though_the_look_for_more_waits_behind_everybody(
+    monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """The loop itself: what it looks for would be begun by whoever takes over."""
+
+    async def body() -> None:
+        async with world(Plan(36, changes=0, crashes=0)) as it:
+            running = it.gateway.leases._running[DEFAULT]
+            looks = asyncio.Semaphore(0)
+
+            async def waits(*_: object, **__: object) -> None:
+                looks.release()
+                await asyncio.sleep(3600.0)
+
+            monkeypatch.setattr(running.delivery._t.store, look, waits)
+            monkeypatch.setattr(pages, "FEWEST", 1)
+            await it.push(it.users[0], "N3w-Passw0rd!A")
+            await looks.acquire()
+            before = it.clock.monotonic()
+            running.stop.set()
+            await asyncio.wait([running.task])
+            assert it.clock.monotonic() - before < 1.0
+            assert await states(it) == [State.PENDING]
+            assert await it.stores.delivery.recover(DEFAULT, it.clock.now(), 20.0) == 0
 
     run(body())
 
