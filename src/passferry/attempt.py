@@ -94,6 +94,13 @@ class Attempts:
         self._outage = Outage()
         self._verifiers = Verifiers(org, tools.hasher, tools.sealer, tools.store)
 
+    async def expire(self) -> None:
+        """End what is older than its time to live, as long as answers of the target confirm our clock."""
+        t = self._t
+        while t.gate.clock_is_right() and (expired := await t.store.expire(self.org, t.clock.now())):
+            t.meter.expired(self.org, expired)
+            t.notices.wake_all()
+
     def give_up_verifiers(self) -> None:
         """Make none any more: what was delivered is settled without."""
         self._verifiers.give_up()
@@ -235,6 +242,9 @@ class Attempts:
         self.to_finish.add(change.id)
         started = t.clock.monotonic()
         now = t.clock.now()
+        if change.expires_at <= now and t.gate.clock_is_right():
+            await self.expire()
+            return None
         begun = await t.store.begin(change.id, version, now, t.limits.doubt, t.barred)
         if begun is None:
             t.notices.announce(change)

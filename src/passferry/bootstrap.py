@@ -75,6 +75,15 @@ class Gateway:
             self.stores.sealer.missing(await self.stores.lookup.key_ids())
         if any(one.gate.clock_is_right() for one in self.deliveries.values()):
             await prune(self.stores.keep, self.clock)
+            await self._expire_elsewhere()
+
+    async def _expire_elsewhere(self) -> None:
+        """What is too old in orgs that are not configured any more has no owner to end it."""
+        now = self.clock.now()
+        late = [org for org, news in (await self.stores.lease.news(now)).items() if news.late]
+        for org in set(late) - set(self.settings.orgs):
+            while await self.stores.delivery.expire(org, now):
+                pass
 
     async def set_paused(self, org: str, paused: bool, actor: str) -> None:
         """An operator pauses or resumes ``org``; resuming also forgets a wait that the target asked for."""
@@ -85,7 +94,7 @@ class Gateway:
         if delivery is not None:  # who asks next shall meet the org as it is now
             delivery.health.told(OPERATOR if paused else None, self.clock.monotonic())
             if not paused:
-                delivery.gate.resume()
+                delivery.resume()
         self.notices.accepted(org)
 
     async def metrics(self, orgs: Collection[str]) -> bytes:

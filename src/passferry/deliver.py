@@ -119,6 +119,11 @@ class Delivery:
             return True
         return False
 
+    def resume(self) -> None:
+        """An operator resumed the org: nobody waits any longer for what the target asked for."""
+        self._t.gate.resume()
+        self._t.target.resume()
+
     def held_up(self) -> float:
         """Seconds for which nothing can be sent, as far as is known."""
         mono = self._t.clock.monotonic()
@@ -144,7 +149,7 @@ class Delivery:
         if has_room and not looks and self.health.paused != OPERATOR:
             t.notices.owner(self.org).set()  # resumed, as we see only now
         if self._blocked_until > 0.0 and due.state.blocked_until == 0.0:
-            t.gate.resume()  # an operator resumed the org from another process
+            self.resume()  # from another process
         self._blocked_until = due.state.blocked_until
         await _unless(stopping, self._start_listed(due.changes, now))
         if stopping.done():
@@ -207,9 +212,7 @@ class Delivery:
         left = await t.store.recover(self.org, now, t.limits.doubt, busy)
         if left:
             log.error("delivery.taken_up_again", org=self.org, changes=left)
-        while t.gate.clock_is_right() and (expired := await t.store.expire(self.org, now)):
-            t.meter.expired(self.org, expired)
-            t.notices.wake_all()
+        await self._attempts.expire()
 
     def _start(self, change: Change, listed: Listed | None = None) -> None:
         task = asyncio.create_task(self._attempts.bring(change, listed))

@@ -187,6 +187,9 @@ class Target(Protocol):
     async def write(self, user: User, password: Password) -> Outcome:
         """Set the password of ``user`` (as read) and nothing else; one request, never repeated."""
 
+    def resume(self) -> None:
+        """Ask for the next token at once, whatever wait its endpoint asked for."""
+
     async def close(self) -> None:
         """Give up connections."""
 

@@ -171,7 +171,8 @@ class DeliveryStore(Protocol):
     ) -> None:
         """An operator pauses or resumes an org, with its audit record when the pause changed.
 
-        ``blocked_until`` None leaves the target's wait as it is.
+        ``blocked_until`` None leaves the target's wait as it is. Without pause and wait, no change waits for
+        the target any longer.
         """
 
     async def note_health(

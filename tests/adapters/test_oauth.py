@@ -394,6 +394,21 @@ def test_the_stand_in_gives_a_token_throttles_and_refuses() -> None:
     run(body)
 
 
+def test_a_wait_is_forgotten_when_an_operator_says_so() -> None:
+    """Else an hour that the endpoint asked for by mistake would have to be sat out."""
+
+    async def body() -> None:
+        clock = MovedClock()
+        endpoint = Endpoint(refusal(429, "x", retry_after="3600"), {})
+        tokens = tokens_of(endpoint, clock)
+        assert isinstance(await failure(tokens), TokenThrottled)
+        assert isinstance(await failure(tokens), TokenThrottled)
+        tokens.resume()
+        assert await tokens.get()
+
+    run(body)
+
+
 def test_every_failed_request_is_told_and_no_success() -> None:
     """One word a failed request, however many wait for it; a token tells nothing."""
     endpoint = Endpoint(

@@ -52,6 +52,9 @@ class Tokens:
     def drop(self, token: str) -> None:
         self.number += 1
 
+    def resume(self) -> None:
+        """There is no wait."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -151,6 +151,28 @@ def test_an_unknown_user_expires_after_its_time_to_live() -> None:
     assert change.sealed is None
 
 
+async def _back_after(hours: float) -> tuple[list[State], int]:
+    """States of three changes that waited while no worker ran, and writes at the target."""
+    async with world(Plan(12, changes=0, crashes=0)) as it:
+        it.simulator.set(faults={"bad_gateway": 1.0})
+        for number, user in enumerate(it.users[:3]):
+            await it.push(user, f"N3w-Passw0rd!{number}")
+        await asyncio.sleep(60.0)
+        await it.die()
+        await asyncio.sleep(hours * 3600.0)
+        it.simulator.set(faults={"bad_gateway": 0.0})
+        it.start()
+        await asyncio.sleep(1000.0)
+        states = [change.state for change in await it.stores.lookup.changes()]
+        return states, sum(len(it.simulator.writes(user_id)) for user_id, _ in it.users)
+
+
+def test_what_is_too_old_at_the_next_start_is_never_written() -> None:
+    """Three days on, somebody may have set another one; an hour before that it is still delivered."""
+    assert run(_back_after(96.0)) == ([State.EXPIRED] * 3, 0)
+    assert run(_back_after(71.0)) == ([State.APPLIED] * 3, 3)
+
+
 async def _twice(mode: str) -> tuple[list[Change], int]:
     async with world(Plan(11, changes=0, crashes=0, write=mode)) as it:
         for _ in range(2):

@@ -249,6 +249,29 @@ def test_a_dry_run_does_everything_but_write() -> None:
     assert codes == [None, "dry.run", "expired"]  # once, however often it was looked at
 
 
+async def _taken_out() -> tuple[Change, Change]:
+    """A change of an org that is not configured any more, after and before its time to live."""
+    clock = VirtualClock(asyncio.get_running_loop())
+    stores = _stores(["default", "gone"], clock)
+    async with _orgs(_org("default"), _org("gone", dry_run=True), stores=stores) as it:
+        change = await it.send("gone", it.users("gone")[0], "N3w-Passw0rd!1")
+        await asyncio.sleep(5.0)
+    async with _orgs(_org("default"), stores=stores) as it:
+        await it.send("default", it.users("default")[0], "N3w-Passw0rd!1")  # its answer confirms the clock
+        await asyncio.sleep(1 * HOURS)
+        await it.gateway.keep_house()
+        before = await it.get(change)
+        await asyncio.sleep(72 * HOURS)
+        await it.gateway.keep_house()
+        return await it.get(change), before
+
+
+def test_what_waits_in_an_org_that_was_taken_out_of_the_configuration_expires() -> None:
+    """Nobody owns it, and its password must not be kept for ever."""
+    after, before = run(_taken_out())
+    assert (before.state, after.state, after.sealed) == (State.PENDING, State.EXPIRED, None)
+
+
 async def _back_from_a_pause() -> tuple[str | None, str | None]:
     async with _orgs(_org("default", secret="wrong", dry_run=True)) as it:
         change = await it.send("default", it.users("default")[0], "N3w-Passw0rd!1")

@@ -128,6 +128,15 @@ class World:
 
     async def crash(self) -> None:
         """End delivery between any two of its steps, and start anew over what was committed."""
+        await self.die()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to deliver, over what was committed."""
+        self.gateway = self._start()
+
+    async def die(self) -> None:
+        """End delivery between any two of its steps."""
         everything = [
             task
             for task in asyncio.all_tasks()
@@ -136,7 +145,6 @@ class World:
         for task in everything:
             task.cancel()
         await asyncio.gather(*everything, return_exceptions=True)
-        self.gateway = self._start()
 
     async def push(
         self, user: tuple[str, str], password: str, *, by_id: bool | None = None, bulk: bool = False

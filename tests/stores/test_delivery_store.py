@@ -1,5 +1,7 @@
 """The contract of ``DeliveryStore``."""
 
+from dataclasses import replace
+
 import pytest
 
 from passferry.adapters import store_deliver
@@ -587,6 +589,33 @@ def test_a_crash_before_and_after_each_commit_loses_nothing(bench: Bench) -> Non
     run(body)
 
 
+def test_names_that_only_a_target_could_take_for_one_are_two(bench: Bench) -> None:
+    """Neither of two people's changes ends because of the other's; letter case alone makes no other name."""
+
+    async def body() -> None:
+        first = await bench.accepted("strauss@example.com")
+        other = await bench.accepted("strau\u00df@example.com")
+        assert (await bench.get(first.id)).state is State.PENDING
+        again = await bench.accepted("STRAU\u00df@Example.com", "two")
+        assert (await bench.get(other.id)).superseded_by == again.id
+
+    run(body)
+
+
+def test_what_was_parked_gives_way_when_it_is_due_again(bench: Bench) -> None:
+    """Thousands of users whom the target does not know must not stand before a new change every hour."""
+
+    async def body() -> None:
+        parked = await bench.parked(await bench.accepted("nobody@example.com"))
+        assert parked.next_attempt_at is not None
+        bench.now = parked.next_attempt_at
+        new = await bench.accepted()
+        assert await due(bench) == [new.id, parked.id]
+        assert await bench.delivery.due_count("default", bench.now, 9, [], bulk=False) == 1
+
+    run(body)
+
+
 def test_changes_expire_when_their_time_is_up(bench: Bench) -> None:
     """Pending and parked ones end erased; what is being sent is left to its outcome."""
 
@@ -748,6 +777,22 @@ def test_every_step_of_a_life_is_in_the_chain(bench: Bench) -> None:
 
 DRY = Outcome(Kind.DRY_RUN, "dry.run")
 DRY_AGAIN = Next(State.PENDING, NOW + 3600, counts=False, error=Failure("dry.run", "Nothing was written."))
+
+
+def test_resuming_an_org_ends_what_its_changes_wait_for_the_target(bench: Bench) -> None:
+    """Not what they wait for else, and not when an operator pauses."""
+
+    async def body() -> None:
+        dry, throttled = await bench.accepted("dry@example.com"), await bench.accepted("late@example.com")
+        await bench.delivery.settle(dry, DRY, DRY_AGAIN, bench.now)
+        waits = replace(LATER, error=Failure("too.many.requests", "The target asked to wait."))
+        await bench.delivery.settle(throttled, THROTTLED, waits, bench.now)
+        await bench.delivery.set_org("default", "operator", None, "operator:ann", bench.now)
+        assert await due(bench) == []
+        await bench.delivery.set_org("default", None, 0.0, "operator:ann", bench.now)
+        assert await due(bench) == [throttled.id]
+
+    run(body)
 
 
 def test_what_waits_with_a_code_is_woken_and_nothing_else(bench: Bench) -> None:

@@ -28,6 +28,9 @@ class TokenSource(Protocol):
     def drop(self, token: str) -> None:
         """``token`` was not accepted."""
 
+    def resume(self) -> None:
+        """Forget a wait that somebody asked for."""
+
     async def close(self) -> None:
         """Give up what is under way."""
 
@@ -55,6 +58,10 @@ class Bearer:
     ) -> None:
         self._client, self._tokens, self._gate = client, tokens, gate
         self._limit, self._media_type, self._clock = limit, media_type, clock
+
+    def resume(self) -> None:
+        """Forget a wait before the next token request."""
+        self._tokens.resume()
 
     async def close(self) -> None:
         """Give up connections and token requests."""

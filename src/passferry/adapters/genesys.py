@@ -114,6 +114,10 @@ class GenesysTarget:
         url = f"{self._api}/users/{quote(user.id, safe='', errors='replace')}/password"
         return await self._bearer.write("POST", url, json.dumps({"newPassword": password.reveal()}), password)
 
+    def resume(self) -> None:
+        """See ``Target.resume``."""
+        self._bearer.resume()
+
     async def close(self) -> None:
         """Give up connections and token requests."""
         await self._bearer.close()

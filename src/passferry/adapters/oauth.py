@@ -163,6 +163,10 @@ class Tokens:
         failure = self._failure or _Failure("unavailable")
         raise failure.error(max(1.0, self._not_before - self._clock.monotonic()))
 
+    def resume(self) -> None:
+        """Forget a wait that the endpoint asked for, or that failures brought about."""
+        self._not_before = -math.inf
+
     async def close(self) -> None:
         """Give up a token request under way."""
         if self._flight is not None:

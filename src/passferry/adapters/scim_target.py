@@ -167,6 +167,9 @@ class FixedToken:
     def drop(self, token: str) -> None:
         """Nothing: there is no other."""
 
+    def resume(self) -> None:
+        """Nothing is waited for."""
+
     async def close(self) -> None:
         """Nothing is under way."""
 
@@ -230,6 +233,10 @@ class ScimTarget:
         if self._mode == SCIM_PATCH:
             return await self._users.patch(user, password)
         return await self._users.put(user, password)
+
+    def resume(self) -> None:
+        """See ``Target.resume``."""
+        self._bearer.resume()
 
     async def close(self) -> None:
         """Give up connections."""

@@ -25,7 +25,7 @@ from passferry.adapters.store_outcome import (
 from passferry.domain.audit import PASSED_ON, Record
 from passferry.domain.change import LIVE, Change, Doubt, Failure, State, check_transition
 from passferry.domain.messages import message_for
-from passferry.domain.outcome import Next, Outcome
+from passferry.domain.outcome import ASKED_TO_WAIT, Next, Outcome
 from passferry.org_health import OPERATOR
 from passferry.store_ports import Due, MayNotTouch, NotOwner, OrgState, Standing, anybody
 
@@ -298,17 +298,10 @@ class SqlDeliveryStore:
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """See the port."""
-        mine = update(CHANGES).where(
-            CHANGES.c.org == org,
-            CHANGES.c.live,
-            CHANGES.c.state == State.PENDING.value,
-            CHANGES.c.next_attempt_at > now,
-            CHANGES.c.error_code.in_(sorted(codes)),
-        )
 
         def work(c: Connection) -> int:
             lock_org(c, org)
-            return c.execute(mine.values(next_attempt_at=now)).rowcount
+            return _wake(c, org, codes, now)
 
         return await self._database.run(work)
 
@@ -344,6 +337,8 @@ class SqlDeliveryStore:
         def work(c: Connection) -> None:
             row = lock_org(c, org)
             until = row.blocked_until if blocked_until is None else blocked_until
+            if paused is None and not until:
+                _wake(c, org, ASKED_TO_WAIT, now)
             self._write_org(c, row, paused, until, actor, now)
 
         await self._database.run(work)
@@ -397,6 +392,17 @@ class SqlDeliveryStore:
             return len(found)
 
         return await self._database.run(work, patient=True)
+
+
+def _wake(c: Connection, org: str, codes: Collection[str], now: float) -> int:
+    mine = update(CHANGES).where(
+        CHANGES.c.org == org,
+        CHANGES.c.live,
+        CHANGES.c.state == State.PENDING.value,
+        CHANGES.c.next_attempt_at > now,
+        CHANGES.c.error_code.in_(sorted(codes)),
+    )
+    return c.execute(mine.values(next_attempt_at=now)).rowcount
 
 
 def _due(c: Connection, values: dict[str, Any]) -> list[Change]:

@@ -269,6 +269,7 @@ def _after(stored: Change, tried: Change, nxt: Next, now: float) -> Change:
         state=nxt.state,
         updated_at=now,
         next_attempt_at=nxt.at if live else None,
+        bulk=stored.bulk or nxt.state is State.PARKED,  # thousands may be looked up hourly: they give way
         attempts=attempts,
         evidence=nxt.evidence,
         error=nxt.error,

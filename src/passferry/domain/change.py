@@ -87,9 +87,10 @@ class Reference:
     def key(self) -> str:
         """What two references to the same name have in common.
 
-        A userName is the same in any letter case, an id is not (RFC 7643 sections 4.1.1 and 3.1).
+        A userName is the same in any letter case, an id is not (RFC 7643 sections 4.1.1 and 3.1). Whether
+        ``ß`` is ``ss``, say, is for the target to tell: here two people must not be taken for one.
         """
-        return f"n:{self.value.casefold()}" if self.kind == "userName" else f"i:{self.value}"
+        return f"n:{self.value.lower()}" if self.kind == "userName" else f"i:{self.value}"
 
 
 @dataclass(frozen=True, slots=True)

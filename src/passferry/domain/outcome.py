@@ -78,6 +78,11 @@ WHOLE_ORG = frozenset({"invalid_client", "token.refused", "bad.credentials", "ip
 OUR_OWN = frozenset({"user.busy", "user.lookup", "intent.stale", "key.missing"})
 """Codes with which a change waits for something of ours: it says nothing of the target."""
 
+ASKED_TO_WAIT = frozenset(
+    {"too.many.requests", "token.throttled", "token.unavailable", "target.unavailable", "target.unreachable"}
+)
+"""Codes with which a change waits until the target is well again, or an operator says so."""
+
 _DEFINITE_REFUSAL_PREFIXES = ("password.", "invalid.password", "invalid.new.password")
 
 

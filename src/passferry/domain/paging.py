@@ -112,4 +112,4 @@ def by_key(users: Sequence[User], others: Sequence[User]) -> dict[str, User]:
 
 def keys_of(user: User) -> tuple[str, ...]:
     """The keys (``Reference.key``) of the references under which changes of ``user`` may wait."""
-    return tuple({f"i:{user.id}", f"i:{user.id.lower()}", f"n:{user.user_name.casefold()}"})
+    return tuple({f"i:{user.id}", f"i:{user.id.lower()}", f"n:{user.user_name.lower()}"})

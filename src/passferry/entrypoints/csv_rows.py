@@ -36,7 +36,7 @@ class Row:
     def key(self) -> str:
         """What two rows of the same user have in common. Ids that are no UUIDs differ by letter case."""
         same_in_any_case = self.column == "userName" or "@" in self.user or _UUID.fullmatch(self.user)
-        return self.user.casefold() if same_in_any_case else self.user
+        return self.user.lower() if same_in_any_case else self.user
 
 
 @dataclass(frozen=True, slots=True)
