@@ -10,7 +10,8 @@ import structlog
 from campaign.virtual_time import run
 from passferry.config import OrgSettings, Settings
 from passferry.domain.audit import Head
-from passferry.entrypoints.serve import HEADS_EVERY, _keep_house, _say_who_provisions
+from passferry.domain.source_rules import SourceRules, SourceTables
+from passferry.entrypoints.serve import HEADS_EVERY, _keep_house, _say_what_guards_nobody, _say_who_provisions
 from passferry.store_ports import Caller, StoreAway, StoreBusy
 
 
@@ -57,3 +58,22 @@ def test_a_start_without_the_store_says_of_no_key_that_it_may_not_provision() ->
     with structlog.testing.capture_logs() as logs:
         run(_say_who_provisions(gateway))
     assert [(line["event"], line["org"], line["sources"]) for line in logs] == [("scim.proxy", "emea", None)]
+
+
+def test_a_start_names_the_tables_of_sources_that_guard_nobody() -> None:
+    """Those without a key of the name; none is named by guess when the keys cannot be read."""
+    found: list[tuple[Caller, bytes]] | None = [(Caller("1", "Okta", "source", ()), b"")]
+
+    async def keys() -> list[tuple[Caller, bytes]]:
+        if found is None:
+            raise StoreAway("away")
+        return found
+
+    tables = SourceTables({"okta": SourceRules(), "oktaa": SourceRules()})
+    stores = SimpleNamespace(access=SimpleNamespace(keys=keys))
+    gateway: Any = SimpleNamespace(stores=stores, settings=Settings(Path(), Path(), sources=tables))
+    with structlog.testing.capture_logs() as logs:
+        run(_say_what_guards_nobody(gateway))
+        found = None
+        run(_say_what_guards_nobody(gateway))
+    assert [(line["event"], line["source"]) for line in logs] == [("source.without.key", "oktaa")]

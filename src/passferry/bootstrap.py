@@ -25,7 +25,7 @@ from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
-from passferry.domain.source_rules import SourceRules, names_one
+from passferry.domain.source_rules import SourceRules, names_one, spelling
 from passferry.gate import PacedGate
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
@@ -109,7 +109,9 @@ class Gateway:
         """Of each source that has a limit an hour: whether it is stopped."""
         limited = [name for name, rules in self.settings.sources.items() if rules.most_an_hour is not None]
         stopped = await self.stores.figures.stopped_sources()
-        return {name: name in stopped for name in sorted({*limited, *stopped})}
+        told = {spelling(name) for name in stopped}  # by the name of the key, which may be spelt otherwise
+        running = [name for name in limited if spelling(name) not in told]
+        return {name: name in stopped for name in sorted({*running, *stopped})}
 
     async def levels(self) -> "dict[str, Levels]":
         """How each configured org stands now, whichever process delivers for it; pacing of our own alone."""

@@ -410,6 +410,20 @@ def test_who_may_provision_is_named_and_a_warning_until_it_was_decided(
         assert (found["level"], found["message"].endswith("deleted by okta")) == ("ok", True)
 
 
+def test_a_table_that_guards_nobody_is_a_warning(
+    cli: Cli, doctor: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the name of a source leaves it without its guards, and nothing else would say so."""
+    assert cli("access", "add", "okta").code == 0
+    monkeypatch.setenv("PASSFERRY_SOURCES_OKTAA_NEVER", "root@example.com")
+    with simulated() as (_, url):
+        code, found = doctor(url)
+        assert (code, found["sources"]["level"]) == (0, "warn")
+        assert found["sources"]["message"].startswith("[sources.oktaa] guards nobody")
+        assert cli("access", "add", "Oktaa").code == 0
+        assert "sources" not in doctor(url)[1]
+
+
 def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:
     """Two keys in the ring are a warning, a ring from before a rotation fails, each with its remedy."""
     ring = load_settings(None).key_file

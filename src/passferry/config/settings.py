@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from passferry.config.values import Network
 from passferry.domain.policy import Rules
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceTables
 
 LISTEN = ("127.0.0.1", 8080)
 """Where ``serve`` listens unless told otherwise."""
@@ -97,7 +97,7 @@ class Settings:
     longest and the default time for which a caller waits. ``source_rate`` is changes a second that one source
     may send, ``queue_limit`` the live changes that an org may have. ``log_format`` is ``auto`` (for people on
     a terminal, else JSON), ``json`` or ``console``. ``sources`` are the rules of sources, by
-    the names of their access keys.
+    the names of their access keys in any spelling.
     """
 
     state_dir: Path
@@ -114,7 +114,7 @@ class Settings:
     queue_limit: int = 1_000_000
     log_format: str = "auto"
     orgs: Mapping[str, OrgSettings] = field(default_factory=dict)
-    sources: Mapping[str, SourceRules] = field(default_factory=dict)
+    sources: SourceTables = field(default_factory=SourceTables)
 
     @property
     def proxies(self) -> frozenset[str]:

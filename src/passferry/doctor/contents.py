@@ -1,10 +1,11 @@
 """What a database holds, judged against the key ring and this program: the same on every database."""
 
-from passferry.access import provisioners
+from passferry.access import WITHOUT_KEY, provisioners, without_key
 from passferry.adapters import schema
 from passferry.adapters.database_look import Look
 from passferry.adapters.sealing import RingSealer
 from passferry.config import Settings
+from passferry.config.keys import source_table
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 
 
@@ -24,6 +25,12 @@ def contents(found: Look, sealer: RingSealer | None, where: str, settings: Setti
             for org, why in sorted((found.paused or {}).items())
         ),
         *(_who_provisions(org, found, settings) for org in sorted(settings.proxies)),
+        *(
+            warn(
+                "sources", f"{source_table(name)} guards nobody: no source's key is called that", WITHOUT_KEY
+            )
+            for name in without_key(settings.sources, found.callers)
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import structlog
 
-from passferry.access import Access, provisioners
+from passferry.access import WITHOUT_KEY, Access, provisioners, without_key
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.bootstrap import Gateway, assemble, running
 from passferry.config import Settings
@@ -62,6 +62,7 @@ async def serve(
             url = await server.start(listener)
             log.info("serving", url=url, settings=gateway.settings.describe())
             await _say_who_provisions(gateway)
+            await _say_what_guards_nobody(gateway)
             ready(url)
             await server.until(stop)
             log.info("stopping")
@@ -76,6 +77,14 @@ async def _say_who_provisions(gateway: Gateway) -> None:
         found = None if callers is None else provisioners(org, callers, settings.sources)
         names = None if found is None else [each.name for each in found]
         log.warning("scim.proxy", org=org, sources=names, hint=WHO_PROVISIONS)
+
+
+async def _say_what_guards_nobody(gateway: Gateway) -> None:
+    """Log of each table of a source that no key has the name of; of none if the keys cannot be read."""
+    sources = gateway.settings.sources
+    callers = await _callers(gateway) if sources else None
+    for name in [] if callers is None else without_key(sources, callers):
+        log.warning("source.without.key", source=name, hint=WITHOUT_KEY)
 
 
 async def _callers(gateway: Gateway) -> list[Caller] | None:
@@ -104,6 +113,7 @@ async def work(settings: Settings, *, watched: bool = False, stop: asyncio.Event
         async with _working(gateway):
             url = await server.start(listener) if server and listener else None
             log.info("working", url=url, settings=gateway.settings.describe())
+            await _say_what_guards_nobody(gateway)
             await (server.until(stop) if server else stop.wait())
             log.info("stopping")
             if server:
