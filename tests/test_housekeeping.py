@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 
 from campaign.virtual_time import run
+from http_fakes import StillClock
+from passferry.bootstrap import Gateway
 from passferry.config import OrgSettings, Settings
 from passferry.domain.audit import Head
 from passferry.domain.source_rules import SourceRules, SourceTables
@@ -35,7 +37,9 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
     async def keep_house() -> None:
         kept.append(asyncio.get_running_loop().time())
 
-    gateway: Any = SimpleNamespace(stores=stores, unready=list, keep_house=keep_house)
+    gateway: Any = SimpleNamespace(
+        stores=stores, unready=list, keep_house=keep_house, clock_unconfirmed=lambda: False
+    )
 
     async def body() -> None:
         task = asyncio.create_task(_keep_house(gateway))
@@ -44,6 +48,68 @@ def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
 
     run(body())
     assert emptied == kept == [2 * HEADS_EVERY, 3 * HEADS_EVERY]
+
+
+def _watched(clock: StillClock, **confirmed_at: float | None) -> Any:
+    """A gateway for whose orgs the clock was confirmed at these monotonic times, or never since 0.5."""
+    deliveries = {
+        org: SimpleNamespace(started=0.5, gate=SimpleNamespace(clock_confirmed_at=at))
+        for org, at in confirmed_at.items()
+    }
+    fake: Any = SimpleNamespace(
+        clock=clock,
+        deliveries=deliveries,
+        stores=SimpleNamespace(sealer=SimpleNamespace(missing=set[str])),
+        leases=SimpleNamespace(out_of_touch=lambda: False),
+        accept=SimpleNamespace(full=lambda: False),
+    )
+    fake.unready = lambda: Gateway.unready(fake)
+    fake.clock_unconfirmed = lambda: Gateway.clock_unconfirmed(fake)
+    return fake
+
+
+def test_whoever_is_sent_nothing_for_weeks_stays_ready() -> None:
+    """Nobody was asked, so nothing confirmed the clock: a load balancer goes on sending here."""
+    clock = StillClock()
+    gateway = _watched(clock, quiet=None, paused=3.0)
+    clock.at = 30 * 86400.0
+    assert gateway.unready() == []
+    assert gateway.clock_unconfirmed()
+
+
+def test_an_answer_to_any_org_confirms_the_clock_of_all() -> None:
+    """They share it; without orgs of its own a process has nothing to say of it."""
+    clock = StillClock()
+    clock.at = 8 * 86400.0
+    assert not _watched(clock, quiet=None, busy=clock.at - 60.0).clock_unconfirmed()
+    assert _watched(clock, quiet=None, busy=60.0).clock_unconfirmed()
+    assert not _watched(clock).clock_unconfirmed()
+
+
+def test_an_unconfirmed_clock_is_said_once() -> None:
+    """Not every minute for as long as nothing is sent; and again when it was confirmed between."""
+    states = [False, True, True, False, True]
+
+    async def heads() -> dict[str, Head]:
+        states.pop(0)
+        return {}
+
+    async def nothing() -> None:
+        return
+
+    stores = SimpleNamespace(audit=SimpleNamespace(heads=heads), database=SimpleNamespace(checkpoint=nothing))
+    gateway: Any = SimpleNamespace(
+        stores=stores, unready=list, keep_house=nothing, clock_unconfirmed=lambda: states[0]
+    )
+
+    async def body() -> None:
+        task = asyncio.create_task(_keep_house(gateway))
+        await asyncio.sleep(4.5 * HEADS_EVERY)
+        task.cancel()
+
+    with structlog.testing.capture_logs() as logs:
+        run(body())
+    assert [line["event"] for line in logs] == ["clock.unconfirmed"] * 2
 
 
 def test_a_start_without_the_store_says_of_no_key_that_it_may_not_provision() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from passferry.adapters.postgres_wire import Wire
 
 CLOCK_UNCONFIRMED = 7 * 86400.0
+"""Seconds without a confirmation of the clock after which that is said."""
 SECRETS_EVERY = 2.0
 """Seconds between two looks at the credential files of orgs that paused themselves."""
 
@@ -137,7 +138,8 @@ class Gateway:
 
     def unready(self) -> list[str]:
         """Why changes cannot be accepted and delivered as promised; empty when they can."""
-        mono = self.clock.monotonic()
+        # A clock that no answer confirms is none of these. Who is sent no changes asks no target, and would
+        # behind a load balancer never be sent any again; and what is accepted does not depend on a target.
         lacking = [
             f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
             for key_id in sorted(self.stores.sealer.missing())
@@ -146,11 +148,12 @@ class Gateway:
             lacking.append(f"the database did not answer for {OUT_OF_TOUCH:.0f} s")
         if self.accept.full():
             lacking.append("the disk is full: make room")
-        return lacking + [
-            f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
-            for org, delivery in self.deliveries.items()
-            if mono - (delivery.gate.clock_confirmed_at or delivery.started) > CLOCK_UNCONFIRMED
-        ]
+        return lacking
+
+    def clock_unconfirmed(self) -> bool:
+        """Whether no answer to any org confirmed the clock, which all share, for ``CLOCK_UNCONFIRMED``."""
+        last = [one.gate.clock_confirmed_at or one.started for one in self.deliveries.values()]
+        return bool(last) and self.clock.monotonic() - max(last) > CLOCK_UNCONFIRMED
 
 
 def assemble(

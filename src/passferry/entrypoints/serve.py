@@ -14,7 +14,7 @@ import structlog
 
 from passferry.access import WITHOUT_KEY, Access, provisioners, without_key
 from passferry.adapters.hashing import Argon2Hasher
-from passferry.bootstrap import Gateway, assemble, running
+from passferry.bootstrap import CLOCK_UNCONFIRMED, Gateway, assemble, running
 from passferry.config import Settings
 from passferry.config.tls import TlsUnusable
 from passferry.entrypoints.http_server import HttpServer
@@ -37,6 +37,9 @@ MOST_FILES = 65_536
 WHO_PROVISIONS = (
     "keys without scim = … in [sources.NAME], and without a template for short names, may create, change and "
     'delete users: set "passwords" or "none" for all that shall not'
+)
+UNCONFIRMED = (
+    "nothing expires until a target's answer has a Date near our time; does one answer? `passferry doctor`"
 )
 STOP_SECONDS = 20.0
 """For requests under way: longer than anybody waits for a delivery."""
@@ -205,7 +208,12 @@ def _listen(address: tuple[str, int]) -> socket.socket:
 async def _keep_house(gateway: Gateway) -> None:
     """Log the heads of the audit chains, so that they are known elsewhere; empty the log of the database."""
     logged: dict[str, str] = {}
+    unconfirmed = False
     while True:
+        # Once: a gateway that is sent nothing for a week is not in trouble.
+        if gateway.clock_unconfirmed() and not unconfirmed:
+            log.warning("clock.unconfirmed", days=CLOCK_UNCONFIRMED / 86400.0, hint=UNCONFIRMED)
+        unconfirmed = gateway.clock_unconfirmed()
         try:
             await _house_round(gateway, logged)
         except Exception as error:  # noqa: BLE001  # a full disk or a locked database passes; the next round looks again
