@@ -13,8 +13,14 @@ from passferry.bootstrap import Gateway
 from passferry.config import OrgSettings, Settings
 from passferry.domain.audit import Head
 from passferry.domain.source_rules import SourceRules, SourceTables
-from passferry.entrypoints.serve import HEADS_EVERY, _keep_house, _say_what_guards_nobody, _say_who_provisions
-from passferry.store_ports import Caller, StoreAway, StoreBusy
+from passferry.entrypoints.serve import (
+    HEADS_EVERY,
+    _keep_house,
+    _say_what_guards_nobody,
+    _say_what_is_left_out,
+    _say_who_provisions,
+)
+from passferry.store_ports import Caller, OrgFigures, StoreAway, StoreBusy
 
 
 def test_a_minute_without_the_store_does_not_end_housekeeping() -> None:
@@ -143,3 +149,26 @@ def test_a_start_names_the_tables_of_sources_that_guard_nobody() -> None:
         found = None
         run(_say_what_guards_nobody(gateway))
     assert [(line["event"], line["source"]) for line in logs] == [("source.without.key", "oktaa")]
+
+
+def test_a_start_names_the_orgs_that_were_taken_out_with_live_changes() -> None:
+    """Nobody delivers them, and no figure has them; none is named that left nothing, or is configured."""
+    found: dict[str, OrgFigures] | None = {
+        "emea": OrgFigures(2, 1, None, None, 9, 0.0),
+        "empty": OrgFigures(0, 0, None, "operator", 9, 0.0),
+        "here": OrgFigures(7, 0, None, None, 9, 0.0),
+    }
+
+    async def orgs() -> dict[str, OrgFigures]:
+        if found is None:
+            raise StoreAway("away")
+        return found
+
+    settings = Settings(Path(), Path(), orgs={"here": OrgSettings("here")})
+    stores = SimpleNamespace(figures=SimpleNamespace(orgs=orgs))
+    gateway: Any = SimpleNamespace(stores=stores, settings=settings)
+    with structlog.testing.capture_logs() as logs:
+        run(_say_what_is_left_out(gateway))
+        found = None
+        run(_say_what_is_left_out(gateway))
+    assert [(line["event"], line["org"], line["live"]) for line in logs] == [("org.left.out", "emea", 3)]

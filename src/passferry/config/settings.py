@@ -10,6 +10,12 @@ from passferry.config.values import Network
 from passferry.domain.policy import Rules
 from passferry.domain.source_rules import SourceTables
 
+LEFT_OUT = (
+    "configure the org again, with dry_run = true if nothing shall be sent; or cancel each of its changes:"
+    " `passferry changes list --state pending,parked --org {org}`, then `passferry changes cancel ID`"
+)
+"""What can be done about changes whose org is ``left_out``, with its name to be filled in."""
+
 LISTEN = ("127.0.0.1", 8080)
 """Where ``serve`` listens unless told otherwise."""
 
@@ -120,6 +126,10 @@ class Settings:
     def proxies(self) -> frozenset[str]:
         """The orgs whose inbound SCIM passes everything on. In a dry run nothing is written at the target."""
         return frozenset(name for name, org in self.orgs.items() if org.scim == "proxy" and not org.dry_run)
+
+    def left_out(self, live: Mapping[str, int]) -> dict[str, int]:
+        """Of ``live``, changes by org, what no owner looks after: its org is not configured any more."""
+        return {org: changes for org, changes in sorted(live.items()) if changes and org not in self.orgs}
 
     @property
     def tls(self) -> TlsFiles | None:

@@ -6,9 +6,9 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import structlog
 
@@ -16,6 +16,7 @@ from passferry.access import WITHOUT_KEY, Access, provisioners, without_key
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.bootstrap import CLOCK_UNCONFIRMED, Gateway, assemble, running
 from passferry.config import Settings
+from passferry.config.settings import LEFT_OUT
 from passferry.config.tls import TlsUnusable
 from passferry.entrypoints.http_server import HttpServer
 from passferry.entrypoints.http_tls import LiveContext
@@ -31,6 +32,7 @@ from passferry.state import (
 from passferry.store_ports import Caller, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry")
+T = TypeVar("T")
 
 HEADS_EVERY = 60.0
 MOST_FILES = 65_536
@@ -66,6 +68,7 @@ async def serve(
             log.info("serving", url=url, settings=gateway.settings.describe())
             await _say_who_provisions(gateway)
             await _say_what_guards_nobody(gateway)
+            await _say_what_is_left_out(gateway)
             ready(url)
             await server.until(stop)
             log.info("stopping")
@@ -90,10 +93,24 @@ async def _say_what_guards_nobody(gateway: Gateway) -> None:
         log.warning("source.without.key", source=name, hint=WITHOUT_KEY)
 
 
+async def _say_what_is_left_out(gateway: Gateway) -> None:
+    """Log of each org that is not configured any more how many live changes it has, sealed passwords all."""
+    figures = await _asked(gateway.stores.figures.orgs()) or {}
+    live = {org: each.waiting + each.parked for org, each in figures.items()}
+    for org, changes in gateway.settings.left_out(live).items():
+        log.warning("org.left.out", org=org, live=changes, hint=LEFT_OUT.format(org=org))
+
+
 async def _callers(gateway: Gateway) -> list[Caller] | None:
+    found = await _asked(gateway.stores.access.keys())
+    return None if found is None else [caller for caller, _ in found]
+
+
+async def _asked(look: Awaitable[T]) -> T | None:
+    """What ``look`` finds; None where the store is full, away or busy, which is no reason not to serve."""
     try:
-        return [caller for caller, _ in await gateway.stores.access.keys()]
-    except StoreFull:  # also away or busy: no reason not to serve
+        return await look
+    except StoreFull:
         return None
     except StoreLost as lost:
         _die(str(lost))
@@ -117,6 +134,7 @@ async def work(settings: Settings, *, watched: bool = False, stop: asyncio.Event
             url = await server.start(listener) if server and listener else None
             log.info("working", url=url, settings=gateway.settings.describe())
             await _say_what_guards_nobody(gateway)
+            await _say_what_is_left_out(gateway)
             await (server.until(stop) if server else stop.wait())
             log.info("stopping")
             if server:
