@@ -94,7 +94,8 @@ class Gateway:
         levels = await self.levels()
         # A thousand orgs are some megabytes of text; nobody waits for that.
         stopped = await self.stopped_sources()
-        return await asyncio.to_thread(self.meter.expose, levels, self.hashes(), orgs, stopped)
+        expose = partial(self.meter.expose, clock_unconfirmed=self.clock_unconfirmed())
+        return await asyncio.to_thread(expose, levels, self.hashes(), orgs, stopped)
 
     async def pace(self, org: str) -> Pace:
         """How fast ``org`` is delivered to, as far as this process knows, and how many changes are live."""
