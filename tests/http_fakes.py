@@ -15,7 +15,7 @@ from passferry.domain.audit import Head, Record
 from passferry.domain.change import RETRYABLE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules, Violation, check
-from passferry.domain.source_rules import SourceRules, names_one
+from passferry.domain.source_rules import SourceRules, SourceTables, names_one
 from passferry.entrypoints.http import HttpParts, app
 from passferry.ports import Pace
 from passferry.refusals import NotAccepted
@@ -273,7 +273,7 @@ class World:
             "accept": self.accept,
             "lookup": self.lookup,
             "passes": self.passes,
-            "access": Access(self.keys, self.clock, sources=rules),
+            "access": Access(self.keys, self.clock, sources=SourceTables(rules)),
             "orgs": ("default", "emea", "plain"),
             "clock": self.clock,
             "ready": lambda: self.missing,

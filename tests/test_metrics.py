@@ -1,15 +1,18 @@
 """What the gateway's figures say while it works, against the simulator, in virtual time."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from campaign.virtual_time import run
 from campaign.world import CALLER, Plan, World
 from passferry.accept import Request
-from passferry.bootstrap import assemble
+from passferry.bootstrap import Gateway, assemble
 from passferry.domain.change import Reference
 from passferry.domain.password import Password
+from passferry.domain.source_rules import SourceRules, SourceTables
 from passferry.refusals import NotAccepted
 
 GOOD = "Correct-Horse-7"
@@ -160,3 +163,16 @@ def test_a_change_that_expires_is_counted() -> None:
         assert found['passferry_backlog_changes{org="default"}'] == 0
 
     run(body())
+
+
+def test_a_stopped_source_is_named_as_its_key_is_and_once() -> None:
+    """Though its table is spelt otherwise: no second line says that it is not stopped."""
+
+    async def stopped() -> set[str]:
+        return {"HR_Portal"}
+
+    tables = {name: SourceRules(most_an_hour=1) for name in ("hr-portal", "pam")}
+    settings = SimpleNamespace(sources=SourceTables({**tables, "night": SourceRules()}))
+    figures = SimpleNamespace(stopped_sources=stopped)
+    gateway: Any = SimpleNamespace(settings=settings, stores=SimpleNamespace(figures=figures))
+    assert run(Gateway.stopped_sources(gateway)) == {"HR_Portal": True, "pam": False}

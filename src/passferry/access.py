@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from passferry.domain.source_rules import SourceRules, provisions
+from passferry.domain.source_rules import SourceRules, SourceTables, provisions, spelling
 from passferry.ports import Clock
 from passferry.store_ports import AccessStore, Caller
 
@@ -48,7 +48,7 @@ class Access:
         fresh: seconds for which a reading of the store is used; a revoked key works that long at most.
         fresh_for_unknown: the same for an id that is not among them, so that a new key works at once while
             made-up ids cannot cost a reading each.
-        sources: what is configured of sources, by the name of their keys.
+        sources: what is configured of sources.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Access:
         *,
         fresh: float = 1.0,
         fresh_for_unknown: float = 0.05,
-        sources: Mapping[str, SourceRules] | None = None,
+        sources: SourceTables | None = None,
     ) -> None:
-        self._store, self._clock, self._sources = store, clock, sources or {}
+        self._store, self._clock, self._sources = store, clock, sources or SourceTables()
         self._fresh, self._fresh_for_unknown = fresh, fresh_for_unknown
         self._keys: Mapping[str, tuple[Caller, bytes]] = {}
         self._read_at = float("-inf")
@@ -109,8 +109,8 @@ def under(rules: SourceRules, caller: Caller) -> Caller:
     )
 
 
-def as_configured(caller: Caller, sources: Mapping[str, SourceRules]) -> Caller:
-    """``caller`` as the rules of ``sources``, by the name of their keys, leave it."""
+def as_configured(caller: Caller, sources: SourceTables) -> Caller:
+    """``caller`` as the rules that ``sources`` have for its name leave it."""
     rules = sources.get(caller.name)
     return caller if rules is None or caller.role != "source" else under(rules, caller)
 
@@ -121,7 +121,19 @@ def may_provision(caller: Caller, org: str) -> bool:
     return in_use and caller.may_use(org) and provisions(caller.rules, caller.user_template)
 
 
-def provisioners(org: str, callers: Iterable[Caller], sources: Mapping[str, SourceRules]) -> list[Caller]:
+def provisioners(org: str, callers: Iterable[Caller], sources: SourceTables) -> list[Caller]:
     """Who of ``callers`` may provision in ``org``, a proxy, by name; each as ``sources`` leave it."""
     configured = [as_configured(caller, sources) for caller in callers]
     return sorted((one for one in configured if may_provision(one, org)), key=lambda one: one.name)
+
+
+WITHOUT_KEY = (
+    "give the table the name of a key (`passferry access list`), make the key (`passferry access add NAME`),"
+    " or remove the table"
+)
+
+
+def without_key(sources: SourceTables, callers: Iterable[Caller]) -> list[str]:
+    """Names of the tables of ``sources`` that guard nobody: no source's key that is in use is called that."""
+    in_use = {spelling(one.name) for one in callers if one.role == "source" and one.revoked_at is None}
+    return sorted(name for name in sources if spelling(name) not in in_use)

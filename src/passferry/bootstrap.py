@@ -25,7 +25,7 @@ from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
 from passferry.domain.pacing import Pacer
-from passferry.domain.source_rules import SourceRules, names_one
+from passferry.domain.source_rules import SourceRules, names_one, spelling
 from passferry.gate import PacedGate
 from passferry.leases import LEASE, OUT_OF_TOUCH, Leases, OthersAlive
 from passferry.notices import Notices
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from passferry.adapters.postgres_wire import Wire
 
 CLOCK_UNCONFIRMED = 7 * 86400.0
+"""Seconds without a confirmation of the clock after which that is said."""
 SECRETS_EVERY = 2.0
 """Seconds between two looks at the credential files of orgs that paused themselves."""
 
@@ -102,7 +103,8 @@ class Gateway:
         levels = await self.levels()
         # A thousand orgs are some megabytes of text; nobody waits for that.
         stopped = await self.stopped_sources()
-        return await asyncio.to_thread(self.meter.expose, levels, self.hashes(), orgs, stopped)
+        expose = partial(self.meter.expose, clock_unconfirmed=self.clock_unconfirmed())
+        return await asyncio.to_thread(expose, levels, self.hashes(), orgs, stopped)
 
     async def pace(self, org: str) -> Pace:
         """How fast ``org`` is delivered to, as far as this process knows, and how many changes are live."""
@@ -118,7 +120,9 @@ class Gateway:
         """Of each source that has a limit an hour: whether it is stopped."""
         limited = [name for name, rules in self.settings.sources.items() if rules.most_an_hour is not None]
         stopped = await self.stores.figures.stopped_sources()
-        return {name: name in stopped for name in sorted({*limited, *stopped})}
+        told = {spelling(name) for name in stopped}  # by the name of the key, which may be spelt otherwise
+        running = [name for name in limited if spelling(name) not in told]
+        return {name: name in stopped for name in sorted({*running, *stopped})}
 
     async def levels(self) -> "dict[str, Levels]":
         """How each configured org stands now, whichever process delivers for it; pacing of our own alone."""
@@ -144,7 +148,8 @@ class Gateway:
 
     def unready(self) -> list[str]:
         """Why changes cannot be accepted and delivered as promised; empty when they can."""
-        mono = self.clock.monotonic()
+        # A clock that no answer confirms is none of these. Who is sent no changes asks no target, and would
+        # behind a load balancer never be sent any again; and what is accepted does not depend on a target.
         lacking = [
             f"the key ring lacks the key {key_id}, which what is stored needs: restore it from its back-up"
             for key_id in sorted(self.stores.sealer.missing())
@@ -153,11 +158,12 @@ class Gateway:
             lacking.append(f"the database did not answer for {OUT_OF_TOUCH:.0f} s")
         if self.accept.full():
             lacking.append("the disk is full: make room")
-        return lacking + [
-            f"the clock was not confirmed by an answer of org {org} for 7 days: nothing expires"
-            for org, delivery in self.deliveries.items()
-            if mono - (delivery.gate.clock_confirmed_at or delivery.started) > CLOCK_UNCONFIRMED
-        ]
+        return lacking
+
+    def clock_unconfirmed(self) -> bool:
+        """Whether no answer to any org confirmed the clock, which all share, for ``CLOCK_UNCONFIRMED``."""
+        last = [one.gate.clock_confirmed_at or one.started for one in self.deliveries.values()]
+        return bool(last) and self.clock.monotonic() - max(last) > CLOCK_UNCONFIRMED
 
 
 def assemble(

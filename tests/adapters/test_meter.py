@@ -78,6 +78,8 @@ def test_levels_are_those_of_the_moment() -> None:
     assert shown["passferry_org_paused", "delivery", "default"] == 1
     assert shown["passferry_org_paused", "operator", "default"] == 0
     assert shown["passferry_hash_queue",] == 3
+    assert shown["passferry_clock_unconfirmed",] == 0
+    assert samples(meter.expose({}, 0, clock_unconfirmed=True))["passferry_clock_unconfirmed",] == 1
     assert shown["process_resident_memory_bytes",] > 0
 
 

@@ -21,7 +21,7 @@ from passferry.config import OrgSettings, Secret, Settings
 from passferry.domain.change import LIVE, Change, Reference, State
 from passferry.domain.password import Password
 from passferry.domain.policy import Rules
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceRules, SourceTables
 from passferry.refusals import NotAccepted
 from passferry.simulator import Fault, InProcessTransport, Simulator
 from passferry.simulator import Settings as SimulatorSettings
@@ -109,7 +109,7 @@ class World:
             Path("/nowhere"),
             orgs={"default": org},
             source_rate=100_000,
-            sources={CALLER.name: SourceRules(never=self.plan.never)},
+            sources=SourceTables({CALLER.name: SourceRules(never=self.plan.never)}),
         )
 
     def _start(self) -> Gateway:

@@ -18,6 +18,9 @@ from certificates import DAY, Authority
 from passferry import state
 from passferry.adapters.key_file import KeyFile
 from passferry.config import load_settings
+from passferry.domain.accepting import NewChange, judge
+from passferry.domain.change import Reference
+from passferry.ports import Binding
 from passferry.simulator import Fault, Settings, Simulator
 from process.harness import genesys
 from process.raw_target import RawTarget, always, reply
@@ -408,6 +411,52 @@ def test_who_may_provision_is_named_and_a_warning_until_it_was_decided(
         assert found["provisioning"]["remedy"].endswith(": portal")
         found = doctor(url, PASSFERRY_SOURCES_PORTAL_SCIM="passwords")[1]["provisioning"]
         assert (found["level"], found["message"].endswith("deleted by okta")) == ("ok", True)
+
+
+def test_a_table_that_guards_nobody_is_a_warning(
+    cli: Cli, doctor: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the name of a source leaves it without its guards, and nothing else would say so."""
+    assert cli("access", "add", "okta").code == 0
+    monkeypatch.setenv("PASSFERRY_SOURCES_OKTAA_NEVER", "root@example.com")
+    with simulated() as (_, url):
+        code, found = doctor(url)
+        assert (code, found["sources"]["level"]) == (0, "warn")
+        assert found["sources"]["message"].startswith("[sources.oktaa] guards nobody")
+        assert cli("access", "add", "Oktaa").code == 0
+        assert "sources" not in doctor(url)[1]
+
+
+def test_an_org_that_was_taken_out_is_a_warning_whose_remedies_work(
+    cli: Cli, doctor: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its live changes, and not of its pause, which nobody can end; once they are cancelled of nothing."""
+    with simulated() as (_, url):
+        with monkeypatch.context() as patch:
+            patch.setenv("PASSFERRY_ORGS_EMEA_TARGET", "scim")
+            patch.setenv("PASSFERRY_ORGS_EMEA_BASE_URL", "https://scim.example.com/v2")
+            patch.setenv("PASSFERRY_ORGS_EMEA_TOKEN", "a-token")
+            asyncio.run(_leave_a_change("emea"))
+        code, found = doctor(url)
+        assert (code, found["database"]["level"]) == (0, "warn")
+        assert found["database"]["message"].endswith("nobody looks after its live changes: 1")
+        assert "`passferry changes list --state pending,parked --org emea`" in found["database"]["remedy"]
+        listed = cli("changes", "list", "--state", "pending,parked", "--org", "emea", "--json")
+        (change,) = json.loads(listed.out)["changes"]
+        assert cli("changes", "cancel", change["changeId"]).code == 0
+        assert doctor(url)[1]["database"]["level"] == "ok"
+
+
+async def _leave_a_change(org: str) -> None:
+    """A pending change of ``org``, which is paused."""
+    stores = state.open_stores(load_settings(None), time(), create=False)
+    try:
+        sealed = stores.sealer.seal(b"Correct-Horse-7", Binding("password", org, "u@example.com", "one"))
+        user = Reference("userName", "u@example.com")
+        await stores.accept.accept([NewChange("one", org, user, "hr", sealed, time(), time() + 60)], judge)
+        await stores.delivery.set_org(org, "operator", None, "test", time())
+    finally:
+        stores.database.close()
 
 
 def test_a_rotation_that_was_cut_short_and_an_old_ring_are_found(doctor: Any, made: Path, cli: Cli) -> None:

@@ -8,6 +8,7 @@ import pytest
 from passferry.adapters import keyring
 from passferry.adapters.key_file import FileSealer
 from passferry.adapters.postgres import PostgresDatabase
+from passferry.adapters.postgres_look import look
 from passferry.config import OrgSettings, Settings
 from passferry.doctor.postgres import look_at_postgres
 from passferry.state import _check_database
@@ -72,6 +73,25 @@ def test_who_may_provision_is_named(ring: Path) -> None:
                 columns = "id, name, role, orgs, secret_sha256, created_at, revoked_at"
                 c.execute(f"INSERT INTO access ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
         assert _found(url, ring)["provisioning", "warn"].endswith("by okta")
+
+
+def test_live_changes_are_counted_org_by_org(ring: Path) -> None:
+    """As on SQLite, so that those of an org that was taken out are told."""
+    with server().database() as url:
+        database = PostgresDatabase(url, b"key")
+        try:
+            _check_database(database, FileSealer(ring), ["default", "emea"])
+        finally:
+            database.close()
+        with psycopg.connect(url) as c:
+            for number, (org, live) in enumerate([("default", 1), ("emea", 1), ("emea", 1), ("emea", 0)]):
+                columns = "id, org, live, seq, user_kind, user_value, user_key, source, state, bulk"
+                times = "accepted_at, waiting_since, updated_at, expires_at, attempts"
+                rest = "1, 'id', 'u', 'u', 'hr', 'pending', false, 0, 0, 0, 9, 0"
+                row = (str(number), org, bool(live))
+                c.execute(f"INSERT INTO changes ({columns}, {times}) VALUES (%s, %s, %s, {rest})", row)
+        assert look(url, 12.0).look.live_of == {"default": 1, "emea": 2}
+        assert _found(url, ring)["database", "warn"].endswith("its live changes: 2")
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:s3cr3t@127.0.0.1:1/x", "postgresql://u:s3cr3t@h:no/x"])

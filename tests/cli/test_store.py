@@ -286,6 +286,7 @@ def test_a_new_key_that_may_provision_says_so_and_who_else_may(
         'hint: if it shall not: scim = "passwords" or "none" in [sources.portal], and start serve anew',
     ]
     assert json.loads(done.out).keys() == {"name", "role", "apiKey"}
+    assert 'in [sources."HR.Portal"], and' in cli("access", "add", "HR.Portal").err
     assert "may create" not in cli("access", "add", "hr").err
     assert "may create" not in cli("access", "add", "desk", "--role", "operator").err
 

@@ -467,6 +467,29 @@ def test_a_source_is_also_told_by_variables() -> None:
     assert settings.sources["night"].bulk
 
 
+def test_a_source_is_found_by_every_spelling_that_a_variable_cannot_tell_apart() -> None:
+    """So the variable of a key with `_`, `.` or capitals guards that key, and no table of it stands aside."""
+    env = ONE_ORG | {"PASSFERRY_SOURCES_HR_PORTAL_NEVER": "root@example.com"}
+    for name in ("hr_portal", "hr-portal", "HR.Portal"):
+        assert load(env).sources[name].never == {"root@example.com"}
+    assert "hrportal" not in load(env).sources
+    settings = load(env, written('[sources."HR.Portal"]\nmost_an_hour = 5\n'))
+    assert [*settings.sources] == ["HR.Portal"]
+    assert settings.sources["hr_portal"] == SourceRules(never=frozenset({"root@example.com"}), most_an_hour=5)
+
+
+def test_two_tables_of_one_source_are_a_mistake() -> None:
+    """Else it were chance which one guards it. One with dots and without quotes is told how to write it."""
+    said = wrong(
+        ONE_ORG, written('[sources.okta]\n[sources.Okta]\nnever = ["a"]\n[sources."x.y"]\n[sources.x-y]')
+    )
+    assert "[sources.Okta] and [sources.okta] are the same source" in said
+    assert '[sources.x-y] and [sources."x.y"] are the same source' in said
+    said = wrong(ONE_ORG, written("[sources.HR.Portal]\nmost_an_hour = 5\n"))
+    assert "unknown key sources.HR.Portal in given.toml" in said
+    assert 'a name with dots stands in quotes: [sources."HR.Portal"]' in said
+
+
 def test_every_mistake_about_a_source_is_told() -> None:
     """Names, orgs, users, templates and unknown keys, all at once, each with where it stands."""
     said = wrong(

@@ -5,8 +5,8 @@ import re
 import anyio
 
 from http_fakes import FakeKeys, StillClock
-from passferry.access import Access, digest, mint, provisioners
-from passferry.domain.source_rules import SourceRules
+from passferry.access import Access, digest, mint, provisioners, without_key
+from passferry.domain.source_rules import SourceRules, SourceTables
 from passferry.store_ports import Caller
 
 
@@ -111,10 +111,36 @@ def test_who_provisions_is_named_and_nobody_else() -> None:
         Caller("8", "desk", "operator", ()),
         Caller("9", "gone", "source", (), revoked_at=1.0),
     ]
-    sources = {
+    tables = {
         "entra": SourceRules(scim="proxy"),
         "kept-out": SourceRules(orgs=("apac",)),
         "pusher": SourceRules(scim="passwords"),
         "samba": SourceRules(scim="none"),
     }
+    sources = SourceTables(tables)
     assert [one.name for one in provisioners("emea", callers, sources)] == ["entra", "okta"]
+
+
+def test_rules_hold_for_a_key_in_any_spelling_of_its_name() -> None:
+    """What a variable cannot tell apart is one source: a table, or a variable, guards the key it means."""
+    keys, clock = FakeKeys(), StillClock()
+    made = [keys.add(name) for name in ("hr_portal", "HR-Portal", "hr.portal", "hrportal")]
+    rules = SourceRules(most_an_hour=7)
+    access = Access(keys, clock, sources=SourceTables({"hr-portal": rules}))
+
+    async def limits() -> list[int | None]:
+        return [caller.rules.most_an_hour if (caller := await access(key)) else 0 for key in made]
+
+    assert anyio.run(limits) == [7, 7, 7, None]
+
+
+def test_a_table_guards_nobody_whose_name_no_key_in_use_has() -> None:
+    """A slip, a revoked key and one of another role; a key in another spelling is one."""
+    names = ["Okta", "oktaa", "gone", "desk"]
+    callers = [
+        Caller("1", "okta", "source", ()),
+        Caller("2", "gone", "source", (), revoked_at=1.0),
+        Caller("3", "desk", "operator", ()),
+    ]
+    tables = SourceTables(dict.fromkeys(names, SourceRules()))
+    assert without_key(tables, callers) == ["desk", "gone", "oktaa"]

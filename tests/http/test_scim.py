@@ -210,6 +210,16 @@ def test_without_a_password_a_target_that_is_away_is_an_error() -> None:
     assert is_error(world.put(None), 503, None, "target.unreachable")
 
 
+@pytest.mark.parametrize("code", ["general.resource.not.found", "not.found", None])
+def test_who_asks_for_a_user_who_is_not_there_is_told_so(code: str | None) -> None:
+    """Whether the target gives a code or none: nothing was refused, there is just nobody."""
+    world = ScimWorld()
+    world.provider.away = Answer(404, body=json.dumps({"code": code} if code else {}).encode())
+    answer = world.scim("GET", f"/Users/{USER}")
+    assert is_error(answer, 404, None, code or "")
+    assert answer.json()["detail"].startswith("There is no such user")
+
+
 def test_a_user_who_is_not_there_gets_no_change() -> None:
     """404 before anything is stored, for an id that the target could not have without asking."""
     world = ScimWorld()

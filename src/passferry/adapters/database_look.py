@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,14 +26,22 @@ class NeedsRecovery(CannotLook):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found. ``ring`` is the fingerprint of the key ring that it belongs to, ``keys`` are needed."""
+    """What was found. ``ring`` is the fingerprint of the key ring that it belongs to, ``keys`` are needed.
+
+    ``live_of`` has how many live changes each org has that has any.
+    """
 
     version: int
     ring: str | None = None
     keys: frozenset[str] = frozenset()
-    live: int = 0
+    live_of: Mapping[str, int] = field(default_factory=dict)
     paused: Mapping[str, str] | None = None
     callers: tuple[Caller, ...] = ()
+
+    @property
+    def live(self) -> int:
+        """How many changes are live."""
+        return sum(self.live_of.values())
 
 
 def look(path: Path) -> Look:
@@ -71,7 +79,7 @@ def _look(connection: sqlite3.Connection) -> Look:
         "SELECT sealed_key FROM changes WHERE live = 1 UNION SELECT verifier_key FROM accounts"
     )
     needed = frozenset(key for (key,) in [*keys, (meta.get("sealing_key"),)] if key)
-    live = connection.execute("SELECT count(*) FROM changes WHERE live = 1").fetchone()[0]
+    live = dict(connection.execute("SELECT org, count(*) FROM changes WHERE live = 1 GROUP BY org"))
     paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL"))
     whose = callers(connection.execute(CALLERS))
     return Look(version, meta.get("ring"), needed, live, paused, whose)

@@ -147,6 +147,8 @@ class PrometheusMeter:
         hashes: int,
         orgs: Collection[str] = (),
         stopped: Mapping[str, bool] | None = None,
+        *,
+        clock_unconfirmed: bool = False,
     ) -> bytes:
         """Everything as text (format 0.0.4).
 
@@ -155,8 +157,9 @@ class PrometheusMeter:
             hashes: verifiers asked for and not done yet.
             orgs: whose figures are shown; empty: all. What belongs to no org is shown in any case.
             stopped: whether a source sent more in an hour than it may, of those that have such a limit.
+            clock_unconfirmed: whether no answer of a target has confirmed the clock for too long.
         """
-        now = [*_families(levels, hashes), _stopped(stopped or {})]
+        now = [*_families(levels, hashes), _stopped(stopped or {}), _clock(unconfirmed=clock_unconfirmed)]
         return generate_latest(_Scrape(self._registry, now, orgs))
 
 
@@ -176,6 +179,15 @@ class _Scrape(Collector):
                 and (not self._orgs or "org" not in sample.labels or sample.labels["org"] in self._orgs)
             ]
             yield family
+
+
+def _clock(*, unconfirmed: bool) -> Metric:
+    family = GaugeMetricFamily(
+        "passferry_clock_unconfirmed",
+        "Whether no answer of any target confirmed the clock for 7 days: nothing expires.",
+    )
+    family.add_metric([], float(unconfirmed))
+    return family
 
 
 def _stopped(sources: Mapping[str, bool]) -> Metric:

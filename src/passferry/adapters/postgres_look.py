@@ -61,7 +61,7 @@ def _contents(connection: psycopg.Connection[Any]) -> Look:
     if version > schema.VERSION or version == 0:
         return Look(version)
     needed = frozenset(key for (key,) in [*connection.execute(_KEYS), (meta.get("sealing_key"),)] if key)
-    live = connection.execute("SELECT count(*) FROM changes WHERE live").fetchone()
+    live = dict(connection.execute("SELECT org, count(*) FROM changes WHERE live GROUP BY org").fetchall())
     paused = dict(connection.execute("SELECT name, paused FROM orgs WHERE paused IS NOT NULL").fetchall())
     whose = callers(connection.execute(CALLERS))
-    return Look(version, meta.get("ring"), needed, live[0] if live else 0, paused, whose)
+    return Look(version, meta.get("ring"), needed, live, paused, whose)

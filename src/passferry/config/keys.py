@@ -6,6 +6,7 @@ from passferry.config import values
 from passferry.config.regions import domain_of_region, domain_of_subdomain
 from passferry.config.values import Reader
 from passferry.domain.policy import Rules
+from passferry.domain.source_rules import spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,9 @@ OTHER_VARIABLES = frozenset({"CONFIG", "URL", "API_KEY", "API_KEY_FILE"})
 
 def variable(path: str) -> str:
     """The environment variable of a key: ``orgs.default.rate`` is ``PASSFERRY_ORGS_DEFAULT_RATE``."""
-    return "PASSFERRY_" + path.upper().replace(".", "_").replace("-", "_")
+    return "PASSFERRY_" + spelling(path)
+
+
+def source_table(name: str) -> str:
+    """The heading of a source's table in the file; a name with dots would otherwise be read as several."""
+    return f'[sources."{name}"]' if "." in name else f"[sources.{name}]"

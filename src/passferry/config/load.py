@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from passferry.config import serving
-from passferry.config.keys import GENERAL, ORG, SOURCE, Key
+from passferry.config.keys import GENERAL, ORG, SOURCE, Key, source_table
 from passferry.config.problems import ConfigError, Problem, Wrong
 from passferry.config.regions import hosts
 from passferry.config.secret_file import FileSecret
 from passferry.config.settings import OrgSettings, Secret, Settings
 from passferry.config.sources import Gathered, Given, expanded, gather
 from passferry.domain.policy import Rules
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceRules, SourceTables, spelling
 
 _ORG_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -73,6 +73,7 @@ def load(
     complete = {name: org for name, org in orgs.items() if org is not None}
     _refuse_twins(found, complete)
     sources = {name: _source(found, name, given) for name, given in sorted(found.sources.items())}
+    _refuse_same_spelling(found)
     if orgs_required and not orgs:
         found.problem("no org is configured", _CREDENTIALS_HINT)
     general["state_dir"] = _place(
@@ -83,7 +84,7 @@ def load(
     )
     if found.problems:
         raise ConfigError([_without(problem, _secrets(found)) for problem in found.problems])
-    return Settings(**general, orgs=complete, sources=sources)
+    return Settings(**general, orgs=complete, sources=SourceTables(sources))
 
 
 def _config_file(env: Mapping[str, str], config: Path | None) -> Path | None:
@@ -156,6 +157,18 @@ def _source(found: Gathered, name: str, given: dict[str, Given]) -> SourceRules:
         if found.orgs and org not in found.orgs:  # without any, a command only looks into the state
             found.problem(f"{given['orgs'].where} names an org that is not configured", "see [orgs.NAME]")
     return rules
+
+
+def _refuse_same_spelling(found: Gathered) -> None:
+    """Two tables of one source would leave it to chance whose guards stand."""
+    seen: dict[str, str] = {}
+    for name in sorted(found.sources):
+        other = seen.setdefault(spelling(name), name)
+        if other != name:
+            found.problem(
+                f"{source_table(other)} and {source_table(name)} are the same source",
+                "capitals, and `_` for `-` or `.`, tell no sources apart: keep one table",
+            )
 
 
 def _secret(given: Given | None, text: str | None) -> Secret | None:

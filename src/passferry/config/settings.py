@@ -8,7 +8,13 @@ from urllib.parse import urlsplit
 
 from passferry.config.values import Network
 from passferry.domain.policy import Rules
-from passferry.domain.source_rules import SourceRules
+from passferry.domain.source_rules import SourceTables
+
+LEFT_OUT = (
+    "configure the org again, with dry_run = true if nothing shall be sent; or cancel each of its changes:"
+    " `passferry changes list --state pending,parked --org {org}`, then `passferry changes cancel ID`"
+)
+"""What can be done about changes whose org is ``left_out``, with its name to be filled in."""
 
 LISTEN = ("127.0.0.1", 8080)
 """Where ``serve`` listens unless told otherwise."""
@@ -97,7 +103,7 @@ class Settings:
     longest and the default time for which a caller waits. ``source_rate`` is changes a second that one source
     may send, ``queue_limit`` the live changes that an org may have. ``log_format`` is ``auto`` (for people on
     a terminal, else JSON), ``json`` or ``console``. ``sources`` are the rules of sources, by
-    the names of their access keys.
+    the names of their access keys in any spelling.
     """
 
     state_dir: Path
@@ -114,12 +120,16 @@ class Settings:
     queue_limit: int = 1_000_000
     log_format: str = "auto"
     orgs: Mapping[str, OrgSettings] = field(default_factory=dict)
-    sources: Mapping[str, SourceRules] = field(default_factory=dict)
+    sources: SourceTables = field(default_factory=SourceTables)
 
     @property
     def proxies(self) -> frozenset[str]:
         """The orgs whose inbound SCIM passes everything on. In a dry run nothing is written at the target."""
         return frozenset(name for name, org in self.orgs.items() if org.scim == "proxy" and not org.dry_run)
+
+    def left_out(self, live: Mapping[str, int]) -> dict[str, int]:
+        """Of ``live``, changes by org, what no owner looks after: its org is not configured any more."""
+        return {org: changes for org, changes in sorted(live.items()) if changes and org not in self.orgs}
 
     @property
     def tls(self) -> TlsFiles | None:

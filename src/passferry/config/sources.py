@@ -14,6 +14,7 @@ from passferry.config.keys import (
     OTHER_VARIABLES,
     SOURCE,
     Key,
+    source_table,
     variable,
 )
 from passferry.config.problems import Problem
@@ -117,9 +118,12 @@ def _table(
 ) -> None:
     names = _names(keys)
     for name in table.keys() - names.keys():
-        found.problem(
-            f"unknown key {prefix}{name} in {config}", _meant(name, names, "docs/configuration.md lists all")
-        )
+        hint = _meant(name, names, "docs/configuration.md lists all")
+        if prefix.startswith("sources.") and isinstance(table[name], dict):
+            hint = (
+                f"a name with dots stands in quotes: {source_table(prefix.removeprefix('sources.') + name)}"
+            )
+        found.problem(f"unknown key {prefix}{name} in {config}", hint)
     given = {
         name: Given(value, f"{prefix}{name} in {config}") for name, value in table.items() if name in names
     }

@@ -1,10 +1,12 @@
 """What a database holds, judged against the key ring and this program: the same on every database."""
 
-from passferry.access import provisioners
+from passferry.access import WITHOUT_KEY, provisioners, without_key
 from passferry.adapters import schema
 from passferry.adapters.database_look import Look
 from passferry.adapters.sealing import RingSealer
 from passferry.config import Settings
+from passferry.config.keys import source_table
+from passferry.config.settings import LEFT_OUT
 from passferry.domain.diagnosis import Finding, fail, ok, warn
 
 
@@ -22,8 +24,16 @@ def contents(found: Look, sealer: RingSealer | None, where: str, settings: Setti
         *(
             warn("database", f"delivery to org {org} is paused ({why})", f"`passferry orgs resume {org}`")
             for org, why in sorted((found.paused or {}).items())
+            if org in settings.orgs
         ),
+        *(_left_out(org, changes) for org, changes in settings.left_out(found.live_of).items()),
         *(_who_provisions(org, found, settings) for org in sorted(settings.proxies)),
+        *(
+            warn(
+                "sources", f"{source_table(name)} guards nobody: no source's key is called that", WITHOUT_KEY
+            )
+            for name in without_key(settings.sources, found.callers)
+        ),
     ]
 
 
@@ -39,6 +49,11 @@ def _who_provisions(org: str, found: Look, settings: Settings) -> Finding:
         f'give each of these scim in [sources.NAME], "proxy", "passwords" or "none": {", ".join(undecided)}'
     )
     return warn("provisioning", said, remedy)
+
+
+def _left_out(org: str, changes: int) -> Finding:
+    said = f"org {org} is not configured, and nobody looks after its live changes: {changes}"
+    return warn("database", said, LEFT_OUT.format(org=org))
 
 
 def _upgrade(version: int) -> list[Finding]:

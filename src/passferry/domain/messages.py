@@ -26,6 +26,8 @@ MESSAGES: dict[str, str] = {
     "user.inactive": "The user is inactive at the target and is not re-activated.",
     "user.changed": "The user found under this reference is no longer the one it was.",
     "user.protected": "This user's password is not changed through this gateway, or not by this source.",
+    "not.found": "There is no such user or group.",
+    "general.resource.not.found": "There is no such user or group.",
     "missing.division.permission": "The OAuth client may not change users of this user's division.",
     "missing.any.division.permissions": "The OAuth client may not change users of this user's division.",
     # about the target as a whole

@@ -1,6 +1,6 @@
 """What a source may do, beside what its key allows; and how many changes it sent within an hour."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from passferry.domain.accepting import CLOCK_TOLERANCE
@@ -39,6 +39,33 @@ class SourceRules:
     clock_ahead: float = CLOCK_TOLERANCE
     bulk: bool = False
     scim: str | None = None
+
+
+def spelling(name: str) -> str:
+    """What the spellings of a source's name have in common: its form within the name of a variable.
+
+    A variable cannot tell ``hr-portal`` from ``HR.portal``. So nothing does: else what is said of a source in
+    one spelling would guard nobody whose key has another.
+    """
+    return name.upper().replace(".", "_").replace("-", "_")
+
+
+class SourceTables(Mapping[str, SourceRules]):
+    """What is configured of sources: named as it is written there, found by any ``spelling`` of the name."""
+
+    def __init__(self, tables: Mapping[str, SourceRules] | None = None) -> None:
+        """``tables`` by their names, no two of which have one spelling."""
+        self._names = tuple(tables or ())
+        self._found = {spelling(name): rules for name, rules in (tables or {}).items()}
+
+    def __getitem__(self, name: str) -> SourceRules:
+        return self._found[spelling(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def folded(name: str) -> str:

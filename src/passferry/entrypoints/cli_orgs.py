@@ -213,6 +213,7 @@ def add(
 def _say_who_provisions(settings: "Settings", name: str, callers: "list[Caller]") -> None:
     """On standard error, of each org where the new key ``name`` may do more than its holder might expect."""
     from passferry.access import provisioners
+    from passferry.config.keys import source_table
 
     for org in sorted(settings.proxies):
         names = [each.name for each in provisioners(org, callers, settings.sources)]
@@ -220,7 +221,8 @@ def _say_who_provisions(settings: "Settings", name: str, callers: "list[Caller]"
             what = f'org {org} has scim = "proxy": this key may create, change and delete its users'
             others = ", ".join(each for each in names if each != name)
             typer.echo(f"{what}; so may: {others}" if others else what, err=True)
-            hint = f'if it shall not: scim = "passwords" or "none" in [sources.{name}], and start serve anew'
+            table = source_table(name)
+            hint = f'if it shall not: scim = "passwords" or "none" in {table}, and start serve anew'
             typer.echo(f"hint: {hint}", err=True)
 
 

@@ -135,8 +135,9 @@ def of_target(answer: TargetAnswer, *, names: bool = False, wrote: bool = False)
     """
     code = error_code(answer)
     words = _words(answer) if wrote and answer.status < 500 else None
-    detail = _with_ids(words or message_for(code or "refused"), code, _trace(answer))
     status, scim_type = _meaning(answer, names=names)
+    nameless = "not.found" if status == 404 else "refused"
+    detail = _with_ids(words or message_for(code or nameless), code, _trace(answer))
     headers: Headers = ()
     if status == 429:
         wait = retry_after(answer.headers)

@@ -6,16 +6,17 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import structlog
 
-from passferry.access import Access, provisioners
+from passferry.access import WITHOUT_KEY, Access, provisioners, without_key
 from passferry.adapters.hashing import Argon2Hasher
-from passferry.bootstrap import Gateway, assemble, running
+from passferry.bootstrap import CLOCK_UNCONFIRMED, Gateway, assemble, running
 from passferry.config import Settings
+from passferry.config.settings import LEFT_OUT
 from passferry.config.tls import TlsUnusable
 from passferry.entrypoints.http_server import HttpServer
 from passferry.entrypoints.http_tls import LiveContext
@@ -31,12 +32,16 @@ from passferry.state import (
 from passferry.store_ports import Caller, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry")
+T = TypeVar("T")
 
 HEADS_EVERY = 60.0
 MOST_FILES = 65_536
 WHO_PROVISIONS = (
     "keys without scim = … in [sources.NAME], and without a template for short names, may create, change and "
     'delete users: set "passwords" or "none" for all that shall not'
+)
+UNCONFIRMED = (
+    "nothing expires until a target's answer has a Date near our time; does one answer? `passferry doctor`"
 )
 STOP_SECONDS = 20.0
 """For requests under way: longer than anybody waits for a delivery."""
@@ -62,6 +67,8 @@ async def serve(
             url = await server.start(listener)
             log.info("serving", url=url, settings=gateway.settings.describe())
             await _say_who_provisions(gateway)
+            await _say_what_guards_nobody(gateway)
+            await _say_what_is_left_out(gateway)
             ready(url)
             await server.until(stop)
             log.info("stopping")
@@ -78,10 +85,32 @@ async def _say_who_provisions(gateway: Gateway) -> None:
         log.warning("scim.proxy", org=org, sources=names, hint=WHO_PROVISIONS)
 
 
+async def _say_what_guards_nobody(gateway: Gateway) -> None:
+    """Log of each table of a source that no key has the name of; of none if the keys cannot be read."""
+    sources = gateway.settings.sources
+    callers = await _callers(gateway) if sources else None
+    for name in [] if callers is None else without_key(sources, callers):
+        log.warning("source.without.key", source=name, hint=WITHOUT_KEY)
+
+
+async def _say_what_is_left_out(gateway: Gateway) -> None:
+    """Log of each org that is not configured any more how many live changes it has, sealed passwords all."""
+    figures = await _asked(gateway.stores.figures.orgs()) or {}
+    live = {org: each.waiting + each.parked for org, each in figures.items()}
+    for org, changes in gateway.settings.left_out(live).items():
+        log.warning("org.left.out", org=org, live=changes, hint=LEFT_OUT.format(org=org))
+
+
 async def _callers(gateway: Gateway) -> list[Caller] | None:
+    found = await _asked(gateway.stores.access.keys())
+    return None if found is None else [caller for caller, _ in found]
+
+
+async def _asked(look: Awaitable[T]) -> T | None:
+    """What ``look`` finds; None where the store is full, away or busy, which is no reason not to serve."""
     try:
-        return [caller for caller, _ in await gateway.stores.access.keys()]
-    except StoreFull:  # also away or busy: no reason not to serve
+        return await look
+    except StoreFull:
         return None
     except StoreLost as lost:
         _die(str(lost))
@@ -104,6 +133,8 @@ async def work(settings: Settings, *, watched: bool = False, stop: asyncio.Event
         async with _working(gateway):
             url = await server.start(listener) if server and listener else None
             log.info("working", url=url, settings=gateway.settings.describe())
+            await _say_what_guards_nobody(gateway)
+            await _say_what_is_left_out(gateway)
             await (server.until(stop) if server else stop.wait())
             log.info("stopping")
             if server:
@@ -195,7 +226,12 @@ def _listen(address: tuple[str, int]) -> socket.socket:
 async def _keep_house(gateway: Gateway) -> None:
     """Log the heads of the audit chains, so that they are known elsewhere; empty the log of the database."""
     logged: dict[str, str] = {}
+    unconfirmed = False
     while True:
+        # Once: a gateway that is sent nothing for a week is not in trouble.
+        if gateway.clock_unconfirmed() and not unconfirmed:
+            log.warning("clock.unconfirmed", days=CLOCK_UNCONFIRMED / 86400.0, hint=UNCONFIRMED)
+        unconfirmed = gateway.clock_unconfirmed()
         try:
             await _house_round(gateway, logged)
         except Exception as error:  # noqa: BLE001  # a full disk or a locked database passes; the next round looks again
