@@ -465,6 +465,57 @@ def test_without_a_database_reading_is_2(cli: Cli, org: Settings) -> None:
     assert not org.state_dir.exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "orgs list",
+        "orgs pause default",
+        "orgs resume default",
+        "orgs forget-user jane@example.com",
+        "access list",
+        "access revoke hr",
+        "access resume hr",
+        "changes list",
+        "changes show one",
+        "changes retry one",
+        "changes cancel one",
+        "audit verify",
+        "audit export trail.jsonl",
+        "audit prune trail.jsonl",
+        "keys rotate",
+        "keys rotate --prepare",
+        "keys public",
+        "verify jane@example.com",
+    ],
+)
+def test_only_what_sets_a_gateway_up_makes_a_state(
+    cli: Cli, org: Settings, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Anything else run by another user, or with other settings, would report success and act on nothing."""
+    home = Path("home")
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home.absolute()))
+    for name in ("PASSFERRY_STATE_DIR", "PASSFERRY_KEY_FILE", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if command.startswith("audit prune"):
+        Path("trail.jsonl").touch()
+    done = cli(*command.split(), stdin=PASSWORD.encode())
+    assert (done.code, done.out) == (2, "")
+    if command != "keys public":  # which needs the ring alone
+        assert f"there is no state directory at {home.absolute()}/.local/state/passferry\n" in done.err
+        assert "hint: start `passferry serve` once, or set PASSFERRY_STATE_DIR (or --config FILE)" in done.err
+    assert list(home.iterdir()) == []
+
+
+def test_an_empty_database_is_none(cli: Cli, org: Settings) -> None:
+    """It is not filled, nor given a key ring, by a command that operates."""
+    org.state_dir.mkdir(mode=0o700)
+    path = org.state_dir / state.DATABASE_FILE
+    path.touch(mode=0o600)
+    assert f"there is no database at {path}" in cli("orgs", "pause", "default").err
+    assert (path.stat().st_size, org.key_file.exists()) == (0, False)
+
+
 def test_another_users_state_is_refused(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run by somebody else than the owner of the state directory say whom to be."""
     me = os.geteuid()

@@ -339,7 +339,7 @@ def verify(
     settings = settings_from(config)
     name = the_org(settings, org)
     password = read_password(password_file)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         same = run(_compare(desk, name, user, password))
     if as_json:
         print_json({"user": user, "org": name, "matches": same})

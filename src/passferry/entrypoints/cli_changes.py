@@ -52,7 +52,7 @@ def list_changes(
 ) -> None:
     """Changes, newest first."""
     states = _states(state or [])
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         start = _since(since, desk.clock.now())
         run(the_orgs(desk, org))
         found = run(
@@ -104,7 +104,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One change: where it is, and why."""
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         change = run(desk.lookup.change(change_id))
         if change is None:
             _unknown(change_id)
@@ -144,7 +144,7 @@ def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
     from passferry.store_ports import NotNow
 
     state = ""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         change = None
         try:
             change = run(desk.lookup.operate(change_id, act, operator(), desk.clock.now()))

@@ -65,7 +65,7 @@ class OrgLine:
 def list_orgs(config: Config = None, as_json: Json = False) -> None:
     """The configured orgs, whether they run, and how many changes are under way."""
     settings = settings_from(config)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         lines = run(_lines(desk))
     if as_json:
         print_json({"orgs": [line.as_json() for line in lines]})
@@ -111,7 +111,7 @@ def resume(org: OrgName, config: Config = None, as_json: Json = False) -> None:
 def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> None:
     settings = settings_from(config)
     name = the_org(settings, org)
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings) as desk:
         run(_pause(desk, name, paused))
     if as_json:
         print_json({"org": name, "paused": paused})
@@ -140,7 +140,7 @@ def forget_user(
     settings = settings_from(config)
     name = the_org(settings, org)
     state, found = "", None
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings) as desk:
         try:
             found = run(_forget(desk, name, user))
         except NotNow as error:
@@ -191,7 +191,7 @@ def add(
     _check_add(name, role, user_template)
     settings = settings_from(config)
     named = [the_org(settings, each) for each in org or []]
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings, create=True) as desk:
         key, callers = None, list["Caller"]()
         with suppress(NameTaken):
             key = run(_mint(desk, name, role, tuple(named), user_template))
@@ -255,7 +255,7 @@ def list_keys(config: Config = None, as_json: Json = False) -> None:
     from passferry.access import NOWHERE, as_configured
 
     settings = settings_from(config)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         callers = [caller for caller, _ in run(desk.access.keys())]
     callers = [as_configured(each, settings.sources) for each in callers]
     if as_json:
@@ -301,7 +301,7 @@ def resume_source(
     as_json: Json = False,
 ) -> None:
     """Let a source send again that was stopped because it sent more changes in an hour than it may."""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         done = run(desk.access.resume(name, operator(), desk.clock.now()))
     if not done:
         fail(f"no source named {name!r} is stopped", "`passferry access list` shows which are")
@@ -318,7 +318,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke the keys of a name; within a second they are refused."""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         done = run(desk.access.revoke(name, operator(), desk.clock.now()))
     if not done:
         fail(f"there is no key named {name!r}", "`passferry access list` shows the names")

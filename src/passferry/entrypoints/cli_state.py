@@ -52,14 +52,18 @@ def code_of(error: "StateError") -> Code:
 
 
 @contextmanager
-def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
-    """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
+def open_desk(settings: "Settings", *, create: bool = False) -> Iterator["Desk"]:
+    """The store and the key ring; ends the command with exit code 2 when they cannot be used.
+
+    Only a command that sets a gateway up says ``create``. With any other, state that is not there is that of
+    another user or another place: made anew, it would report success and change nothing of the gateway's.
+    """
     from passferry import state
     from passferry.store_ports import StoreAway, StoreBusy, StoreFull, StoreLost
 
     with ExitStack() as held:
         try:
-            desk = held.enter_context(state.open_desk(settings, write=write))
+            desk = held.enter_context(state.open_desk(settings, create=create))
         except state.StateError as error:
             fail(error.what, error.hint, code_of(error))
         try:
