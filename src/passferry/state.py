@@ -199,7 +199,7 @@ def _check(database: Database, sealer: Sealer, settings: Settings, *, create: bo
     try:
         if not create and not is_made(database):
             raise StateError("there is nothing of passferry in the database", _NO_DATABASE)
-        _check_database(database, sealer, list(settings.orgs) or ["default"])
+        _check_database(database, sealer, list(settings.orgs) if create else None)
     except NewerDatabase as error:
         what = f"the database has version {error}, this program knows {schema.VERSION}"
         hint = "install the newer passferry again"
@@ -302,7 +302,8 @@ def _holds_anything(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
 
-def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None:
+def _check_database(database: Database, sealer: Sealer, orgs: list[str] | None) -> None:
+    """As ``_check``; ``orgs`` get their rows, which stay for good. None adds none."""
     prepare(database)
     fingerprint = sealer.mac("ring", b"").hex()[:32]
     with database.engine.begin() as connection:
@@ -314,7 +315,10 @@ def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None
                 "the key ring is not the one that this database was made with",
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
             )
-        add_orgs(connection, orgs)
+        if orgs is not None:
+            # A key that is made before any org is configured needs a chain that says so.
+            first = not orgs and connection.execute(select(schema.orgs.c.name).limit(1)).first() is None
+            add_orgs(connection, ["default"] if first else orgs)
     # Outside the transaction, in which nobody else could accept on SQLite: it looks at every user.
     with database.reader.connect() as connection:
         needed = needed_keys(connection)

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,60 @@ def test_an_unknown_org_is_2(cli: Cli, store: Settings) -> None:
     done = cli("orgs", "pause", "sales")
     assert done.code == 2
     assert done.err == "passferry: there is no org 'sales'\nhint: --org ORG; the orgs are: default\n"
+
+
+@pytest.fixture
+def apac(org: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A state whose only org is `apac`, and then no org that is configured."""
+    settings = replace(org, orgs={"apac": org.orgs["default"]})
+    state.open_stores(settings, START, create=True).database.close()
+    for name in ("GENESYS_REGION", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    return settings
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "changes list",
+        "changes retry one",
+        "orgs list",
+        "orgs pause default",
+        "orgs forget-user jane@example.com",
+        "access list",
+        "access add hr",
+        "access revoke hr",
+        "audit verify",
+        "keys rotate",
+        "verify jane@example.com",
+    ],
+)
+def test_a_command_without_the_configuration_adds_no_org(cli: Cli, apac: Settings, command: str) -> None:
+    """An org stays for good, and whoever verifies the trail would be told of one that never was."""
+    cli(*command.split(), stdin=PASSWORD.encode())
+    with database(apac) as connection:
+        assert connection.execute("select name from orgs").fetchall() == [("apac",)]
+
+
+@pytest.mark.parametrize("command", ["pause default", "resume default", "forget-user jane@example.com"])
+def test_an_org_that_the_state_does_not_have_is_2(cli: Cli, apac: Settings, command: str) -> None:
+    """The hint names those that it has."""
+    done = cli("orgs", *command.split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(
+        "passferry: there is no org 'default'\nhint: the orgs of this state are: apac;"
+    )
+
+
+def test_an_org_that_was_configured_since_the_start_is_listed_as_such(cli: Cli, store: Settings) -> None:
+    """`serve` adds it when it is started anew."""
+    Path("passferry.toml").write_text(
+        "[orgs.other]\nregion = 'us-east-1'\nclient_id = 'x'\nclient_secret = 'y'\n"
+    )
+    assert "not served yet" in cli("orgs", "list").out
+    assert cli("orgs", "pause", "other").code == 2
+    assert cli("access", "add", "hr").code == 0
+    assert "not served yet" not in cli("orgs", "list").out
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Cli, store: Settings) -> None:

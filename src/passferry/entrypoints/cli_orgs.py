@@ -15,7 +15,16 @@ from passferry.entrypoints.cli_io import (
     reference,
     timestamp,
 )
-from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    open_desk,
+    operator,
+    run,
+    settings_from,
+    the_org,
+    the_orgs,
+)
 
 if TYPE_CHECKING:
     from passferry.config import Settings
@@ -41,10 +50,16 @@ class OrgLine:
     blocked_until: float | None
     live: int
     dry_run: bool = False
+    served: bool = True
 
     @property
     def state(self) -> str:
-        """running, paused (by whom or why), or waiting until the target's limit is over; or in a dry run."""
+        """running, paused (by whom or why), or waiting until the target's limit is over; or in a dry run.
+
+        Or that no gateway has served it yet.
+        """
+        if not self.served:
+            return "not served yet"
         state = f"waiting until {timestamp(self.blocked_until)}" if self.blocked_until else "running"
         state = f"paused ({self.paused})" if self.paused else state
         return f"{state}, dry run" if self.dry_run else state
@@ -84,7 +99,10 @@ async def _lines(desk: "Desk") -> list[OrgLine]:
     now, figures = desk.clock.now(), await desk.figures.orgs()
     lines = []
     for name, org in desk.settings.orgs.items():
-        found = figures[name]
+        found = figures.get(name)
+        if found is None:  # configured since `serve` was started
+            lines.append(OrgLine(name, _target(org), None, None, 0, org.dry_run, served=False))
+            continue
         blocked = found.blocked_until if found.blocked_until > now else None
         live = found.waiting + found.parked
         lines.append(OrgLine(name, _target(org), found.paused, blocked, live, org.dry_run))
@@ -112,6 +130,7 @@ def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> Non
     settings = settings_from(config)
     name = the_org(settings, org)
     with open_desk(settings) as desk:
+        run(the_orgs(desk, name))
         run(_pause(desk, name, paused))
     if as_json:
         print_json({"org": name, "paused": paused})
@@ -141,6 +160,7 @@ def forget_user(
     name = the_org(settings, org)
     state, found = "", None
     with open_desk(settings) as desk:
+        run(the_orgs(desk, name))
         try:
             found = run(_forget(desk, name, user))
         except NotNow as error:

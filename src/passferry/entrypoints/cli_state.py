@@ -107,7 +107,8 @@ async def the_orgs(desk: "Desk", org: str | None) -> list[str]:
     """All orgs that the database knows, or only ``org``; ends the command when it does not know that."""
     names = sorted(await desk.audit.heads())
     if org is not None and org not in names:
-        fail(f"there is no org {org!r}", f"--org ORG; the orgs are: {', '.join(names)}", Code.USAGE)
+        hint = f"the orgs of this state are: {', '.join(names)}; `serve` adds those that are configured"
+        fail(f"there is no org {org!r}", hint, Code.USAGE)
     return names if org is None else [org]
 
 
