@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"
 START = 1_800_000_000.0
 ANNA = "11111111-2222-3333-4444-555555555555"
+LILY = "abcdefab-cdef-abcd-efab-cdefabcdefab"
 
 
 @pytest.fixture
@@ -45,14 +46,26 @@ def store(org: Settings) -> Settings:
     return org
 
 
-async def _fill(settings: Settings) -> None:
+@pytest.fixture
+def lily(org: Settings) -> Settings:
+    """A state with one applied change, `four`, of a user who was only ever named by id."""
+    asyncio.run(_fill(org, [("four", Reference("id", LILY))], LILY))
+    return org
+
+
+USERS = [
+    ("one", Reference("userName", "one@example.com")),
+    ("two", Reference("id", ANNA)),
+    ("three", Reference("userName", "three@example.com")),
+]
+
+
+async def _fill(
+    settings: Settings, users: Sequence[tuple[str, Reference]] = USERS, last_is: str = "id-3"
+) -> None:
+    """Accept a change for each of ``users``, and deliver that of the last one, whose id is ``last_is``."""
     stores = state.open_stores(settings, START, create=True)
     try:
-        users = [
-            ("one", Reference("userName", "one@example.com")),
-            ("two", Reference("id", ANNA)),
-            ("three", Reference("userName", "three@example.com")),
-        ]
         items = [
             NewChange(
                 name,
@@ -66,21 +79,21 @@ async def _fill(settings: Settings) -> None:
             for number, (name, user) in enumerate(users)
         ]
         await stores.accept.accept(items, judge)
-        await _deliver(stores, settings)
+        await _deliver(stores, users[-1][0], last_is)
     finally:
         stores.database.close()
 
 
-async def _deliver(stores: state.Stores, settings: Settings) -> None:
+async def _deliver(stores: state.Stores, change: str, resolved: str) -> None:
     hasher = Argon2Hasher(FOR_TESTS_ONLY)
     await stores.delivery.take("default")
-    await stores.delivery.resolve("three", "id-3", START + 5)
-    begun = await stores.delivery.begin("three", "7", START + 5, 20.0)
+    await stores.delivery.resolve(change, resolved, START + 5)
+    begun = await stores.delivery.begin(change, "7", START + 5, 20.0)
     assert begun is not None
     assert not isinstance(begun, float)
     outcome = Outcome(Kind.APPLIED)
     verifier = stores.sealer.seal(
-        await hasher.hash(Password(PASSWORD)), Binding("verifier", "default", "id-3", "three")
+        await hasher.hash(Password(PASSWORD)), Binding("verifier", "default", resolved, change)
     )
     nxt = decide(begun, outcome, START + 6, Limits(), 0.0)
     await stores.delivery.settle(begun, outcome, nxt, START + 6, verifier)
@@ -427,6 +440,29 @@ def test_verify_knows_the_password_last_delivered(cli: Cli, store: Settings) -> 
     assert cli("verify", "three@example.com", stdin=b"Another-Horse-77").code == 1
     done = cli("verify", "one@example.com", "--json", stdin=PASSWORD.encode())
     assert (done.code, json.loads(done.out)["matches"]) == (4, None)
+
+
+def test_an_id_of_genesys_cloud_is_the_same_in_any_letter_case(cli: Cli, lily: Settings) -> None:
+    """As over HTTP, which takes a UUID in upper case and keeps it in lower case."""
+    name = LILY.upper()
+    listed = json.loads(cli("changes", "list", "--user", name, "--json").out)["changes"]
+    assert [change["changeId"] for change in listed] == ["four"]
+    assert cli("verify", name, stdin=PASSWORD.encode()).code == 0
+    assert cli("orgs", "forget-user", name).out == f"{name}: 1 changes and a verifier deleted\n"
+
+
+def test_an_id_of_another_target_keeps_its_letter_case(
+    cli: Cli, lily: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it may be another user's (RFC 7643 section 3.1)."""
+    for name in ("REGION", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"GENESYS_{name}")
+    Path("passferry.toml").write_text(
+        "[orgs.default]\ntarget = 'scim'\nbase_url = 'https://scim.example.com/v2'\ntoken = 'made-up-token'\n"
+    )
+    assert cli("verify", LILY.upper(), stdin=PASSWORD.encode()).code == 4
+    assert cli("orgs", "forget-user", LILY.upper()).code == 1
+    assert cli("verify", LILY, stdin=PASSWORD.encode()).code == 0
 
 
 # --- audit -----------------------------------------------------------------------------------

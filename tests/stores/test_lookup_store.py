@@ -55,6 +55,22 @@ def test_filters_narrow_together(bench: Bench) -> None:
     run(body)
 
 
+def test_a_uuid_is_looked_for_as_it_was_sent_and_in_lower_case(bench: Bench) -> None:
+    """An org of Genesys Cloud keeps it in lower case, another target's as it was sent."""
+    lower, upper = "abcdefab-cdef-abcd-efab-cdefabcdefab", "ABCDEFAB-CDEF-ABCD-EFAB-CDEFABCDEFAB"
+
+    async def body() -> None:
+        kept = await bench.delivered(await bench.accepted(lower), lower)
+        bench.now += 1
+        as_sent = await bench.accepted(upper, org="other")
+        named = await bench.delivered(await bench.accepted(EMAIL, org="other"), upper)
+        assert [change.id for change in await bench.lookup.changes(user=upper, org="default")] == [kept.id]
+        found = await bench.lookup.changes(user=upper, org="other")
+        assert {change.id for change in found} == {as_sent.id, named.id}
+
+    run(body)
+
+
 def test_an_operator_retries_what_waits(bench: Bench) -> None:
     """Pending and parked changes become due at once, under their password; the act is in the audit trail."""
 

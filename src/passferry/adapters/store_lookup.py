@@ -12,7 +12,16 @@ from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
-from passferry.domain.change import LIVE, RETRYABLE, Change, Failure, Reference, State, check_transition
+from passferry.domain.change import (
+    LIVE,
+    RETRYABLE,
+    Change,
+    Failure,
+    Reference,
+    State,
+    check_transition,
+    is_uuid,
+)
 from passferry.domain.messages import message_for
 from passferry.store_ports import Caller, Delivered, NameTaken, NotNow
 
@@ -124,9 +133,11 @@ def _ids_of(user: str, org: str | None) -> ColumnElement[Any]:
     So is what the statement comes to that has the conditions beside its order.
     """
     mine = select(CHANGES.c.id).where(_in_org(org))
-    keys = (Reference("userName", user).key, Reference("id", user).key)
+    # Genesys Cloud's ids were kept in lower case, those of other targets as they were sent.
+    ids = {user, user.lower()} if is_uuid(user) else {user}
+    keys = {Reference("userName", user).key, *(Reference("id", each).key for each in ids)}
     return union_all(
-        mine.where(CHANGES.c.user_key.in_(keys)), mine.where(CHANGES.c.resolved_id == user)
+        mine.where(CHANGES.c.user_key.in_(keys)), mine.where(CHANGES.c.resolved_id.in_(ids))
     ).scalar_subquery()
 
 

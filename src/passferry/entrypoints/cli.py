@@ -14,7 +14,16 @@ from passferry.entrypoints.cli_doctor import doctor
 from passferry.entrypoints.cli_import import import_file
 from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
 from passferry.entrypoints.cli_push import push
-from passferry.entrypoints.cli_state import Config, Json, code_of, open_desk, run, settings_from, the_org
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    code_of,
+    open_desk,
+    run,
+    settings_from,
+    the_org,
+    uuid_ids,
+)
 
 if TYPE_CHECKING:
     from passferry.config import Settings
@@ -358,7 +367,7 @@ async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> b
     """Whether ``password`` was last delivered to ``user``; None when no verifier of a delivery is kept."""
     from passferry.ports import Binding, SealBroken, UnknownKey
 
-    delivered = await desk.lookup.delivered(org, reference(user))
+    delivered = await desk.lookup.delivered(org, reference(user, uuid_ids=uuid_ids(desk.settings, org)))
     if delivered is None or delivered.verifier is None:
         return None
     binding = Binding("verifier", org, delivered.resolved_id, delivered.change_id)

@@ -24,6 +24,7 @@ from passferry.entrypoints.cli_state import (
     settings_from,
     the_org,
     the_orgs,
+    uuid_ids,
 )
 
 if TYPE_CHECKING:
@@ -183,7 +184,8 @@ async def _forget(desk: "Desk", org: str, user: str) -> "Forgotten | None":
 
     configured = desk.settings.orgs.get(org)
     limits = Limits(request=configured.request_timeout) if configured is not None else Limits()
-    return await desk.keep.forget_user(org, reference(user), operator(), desk.clock.now(), limits.doubt)
+    whom = reference(user, uuid_ids=uuid_ids(desk.settings, org))
+    return await desk.keep.forget_user(org, whom, operator(), desk.clock.now(), limits.doubt)
 
 
 # --- access ----------------------------------------------------------------------------------

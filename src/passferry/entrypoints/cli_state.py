@@ -103,6 +103,12 @@ def the_org(settings: "Settings", org: str | None) -> str:
     return name
 
 
+def uuid_ids(settings: "Settings", org: str) -> bool:
+    """Whether the ids of the org's users are UUIDs; as those of Genesys Cloud, where it is not configured."""
+    configured = settings.orgs.get(org)
+    return configured is None or configured.target == "genesys"
+
+
 async def the_orgs(desk: "Desk", org: str | None) -> list[str]:
     """All orgs that the database knows, or only ``org``; ends the command when it does not know that."""
     names = sorted(await desk.audit.heads())
