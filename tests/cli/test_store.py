@@ -465,6 +465,37 @@ def test_an_id_of_another_target_keeps_its_letter_case(
     assert cli("verify", LILY, stdin=PASSWORD.encode()).code == 0
 
 
+def test_of_a_name_that_was_never_sent_nothing_is_claimed(cli: Cli, lily: Settings) -> None:
+    """Nobody knows whose id it stands for: what is kept by id is not said to be missing."""
+    by_id = "what came by id alone (SCIM) is found by the id\n"
+    listed = cli("changes", "list", "--user", "lily@example.com")
+    assert (listed.code, listed.err.startswith("no such changes\nhint: a name"), listed.out) == (0, True, "")
+    verified = cli("verify", "lily@example.com", stdin=PASSWORD.encode())
+    assert (verified.code, "delivered under the name lily@example.com\n" in verified.err) == (4, True)
+    forgotten = cli("orgs", "forget-user", "lily@example.com")
+    assert (forgotten.code, "nothing is kept under this name\n" in forgotten.err) == (1, True)
+    assert [each.err.endswith(by_id) for each in (listed, verified, forgotten)] == [True] * 3
+    assert by_id not in cli("changes", "list", "--user", ANNA).err
+
+
+def test_a_name_that_was_resolved_finds_what_came_by_id(cli: Cli, org: Settings) -> None:
+    """The newer change that came by id is listed under the name, verified under it, and forgotten with it."""
+    by_name = ("old", Reference("userName", "lily@example.com"))
+    asyncio.run(_fill(org, [by_name], LILY))
+    asyncio.run(_fill(org, [("new", Reference("id", LILY))], LILY))
+    listed = json.loads(cli("changes", "list", "--user", "lily@example.com", "--json").out)["changes"]
+    assert {change["changeId"] for change in listed} == {"new", "old"}
+    assert cli("verify", "lily@example.com", stdin=PASSWORD.encode()).code == 0
+    assert cli("orgs", "forget-user", "lily@example.com").out == (
+        "lily@example.com: 2 changes and a verifier deleted\n"
+    )
+    assert cli("changes", "list", "--user", LILY).out == ""
+    assert cli("verify", LILY, stdin=PASSWORD.encode()).code == 4
+    with database(org) as connection:
+        assert connection.execute("select count(*) from users").fetchone() == (0,)
+        assert connection.execute("select count(*) from accounts").fetchone() == (0,)
+
+
 # --- audit -----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,15 @@ import typer
 from passferry.entrypoints import cli_audit, cli_changes, cli_keys, cli_orgs
 from passferry.entrypoints.cli_doctor import doctor
 from passferry.entrypoints.cli_import import import_file
-from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
+from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
+    Code,
+    NoMoreArguments,
+    fail,
+    print_json,
+    read_password,
+    reference,
+)
 from passferry.entrypoints.cli_push import push
 from passferry.entrypoints.cli_state import (
     Config,
@@ -353,11 +361,11 @@ def verify(
     if as_json:
         print_json({"user": user, "org": name, "matches": same})
     elif same is None:
-        print(f"passferry: nothing is known to have been delivered to {user}", file=sys.stderr)
-        print(
-            "hint: only deliveries of this gateway are known, with the verifier switched on and made by now",
-            file=sys.stderr,
-        )
+        by_name = "@" in user
+        to = f"under the name {user}" if by_name else f"to {user}"
+        print(f"passferry: nothing is known to have been delivered {to}", file=sys.stderr)
+        known = "only deliveries of this gateway are known, with the verifier switched on and made by now"
+        print(f"hint: {known}{f'; {BY_ID_ALONE}' if by_name else ''}", file=sys.stderr)
     else:
         print("it is the password last delivered" if same else "it is not the password last delivered")
     raise typer.Exit(Code.PENDING if same is None else Code.DONE if same else Code.FAILED)

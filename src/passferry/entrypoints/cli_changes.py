@@ -7,6 +7,7 @@ import typer
 
 from passferry.entrypoints.change_view import view
 from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
     Code,
     fail,
     moment,
@@ -82,7 +83,7 @@ def list_changes(
             )
             for change in found
         ],
-        "no such changes",
+        "no such changes" + (f"\nhint: {BY_ID_ALONE}" if user is not None and "@" in user else ""),
     )
 
 

@@ -212,6 +212,13 @@ def reference(user: str, *, uuid_ids: bool) -> "Reference":
     return Reference("id", user.lower() if uuid_ids and is_uuid(user) else user)
 
 
+BY_ID_ALONE = (
+    "a name stands for its user once a change that was sent by that name was tried;"
+    " what came by id alone (SCIM) is found by the id"
+)
+"""Why nothing may be found of a user who has changes."""
+
+
 class NoMoreArguments(TyperCommand):
     """A command that takes a password, but never as an argument: what should not be there is not repeated."""
 

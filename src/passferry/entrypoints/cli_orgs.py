@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
     Code,
     NoMoreArguments,
     fail,
@@ -172,6 +173,8 @@ def forget_user(
             "wait until it ended, or `passferry changes cancel` it; then once more",
         )
     if found is None:
+        if "@" in user:
+            fail("nothing is kept under this name", BY_ID_ALONE)
         fail("nothing is kept of such a user", "`passferry changes list --user USER` shows what is")
     if as_json:
         print_json({"org": name, "user": user, "changes": found.changes, "verifier": found.verifier})
