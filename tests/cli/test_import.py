@@ -284,7 +284,26 @@ def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -
     assert here() == ["keys"]
 
 
-@pytest.mark.parametrize("how", ["replaced", "written to"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_file_with_another_name_is_not_deleted_under_one(cli: Cli, gateway: Gateway, link: str) -> None:
+    """The passwords would stay under the other: refused at once; without deleting it is read."""
+    path, alias = file(*some(1)), Path("alias.csv")
+    if link == "symbolic":
+        alias.symlink_to(path)
+    else:
+        alias.hardlink_to(path)
+    done = cli("import", str(alias), "--delete-after")
+    assert (done.code, gateway.asked) == (2, [])
+    if link == "symbolic":
+        assert "alias.csv is a symbolic link" in done.err
+        assert f"hint: name the file itself: {path.absolute()}\n" in done.err
+    else:
+        assert "has another name (hard link)" in done.err
+    assert here() == ["alias.csv", "keys", "new.csv"]
+    assert cli("import", str(alias)).code == 0
+
+
+@pytest.mark.parametrize("how", ["replaced", "replaced by a link to it", "written to"])
 def test_another_file_in_its_place_is_not_deleted(
     cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -294,7 +313,10 @@ def test_another_file_in_its_place_is_not_deleted(
 
     def meanwhile(*given: Any) -> None:
         follow(*given)
-        if how == "replaced":
+        if how == "replaced by a link to it":
+            path.rename("moved.csv")
+            path.symlink_to("moved.csv")
+        elif how == "replaced":
             other = file(*some(1), name="other.csv")
             os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
             other.replace(path)
@@ -304,7 +326,7 @@ def test_another_file_in_its_place_is_not_deleted(
     monkeypatch.setattr(cli_import_run, "follow", meanwhile)
     done = cli("import", str(path), "--delete-after")
     assert (done.code, "is kept: it is not the file that was sent" in done.err) == (0, True)
-    assert here() == ["keys", "new.csv"]
+    assert set(here()) - {"moved.csv"} == {"keys", "new.csv"}
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run", "--no-lookup")])

@@ -1,5 +1,6 @@
 """``passferry import``: many new passwords from one file."""
 
+import errno
 import os
 import shlex
 import stat
@@ -59,7 +60,7 @@ def import_file(
 
     to = configured(os.environ)
     stopped: GivenUp | None = None
-    with _opened(file) as (stream, found), Line() as line:
+    with _opened(file, to_delete=delete_after) as (stream, found), Line() as line:
         work = Import(file, stream, found, To(to.url, to.key, org, line), as_json)
         try:
             if dry_run:
@@ -74,11 +75,18 @@ def import_file(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """The file, which nobody else may read; ends the command when others may, or when it is none."""
+def _opened(path: Path, *, to_delete: bool) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """The file, which nobody else may read; ends the command when others may, or when it is none.
+
+    Also when it is ``to_delete`` and has another name, under which the passwords would stay.
+    """
+    no_link = os.O_NOFOLLOW if to_delete else 0
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | no_link)
     except OSError as error:
+        if to_delete and error.errno == errno.ELOOP:
+            what = f"{path} is a symbolic link: to delete it would leave the passwords where it leads"
+            fail(what, f"name the file itself: {os.path.realpath(path)}", Code.USAGE)
         fail(f"cannot read {path}: {error.strerror}", "name a file that you may read", Code.USAGE)
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode):
@@ -87,6 +95,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
     with os.fdopen(opened, "rb") as stream:
         if found.st_mode & 0o077:
             fail(f"other users may use {path}", f"chmod 600 {path}", Code.USAGE)
+        if to_delete and found.st_nlink > 1:
+            what = f"{path} has another name (hard link), under which its passwords would stay"
+            fail(what, f"delete the others: find / -xdev -inum {found.st_ino}", Code.USAGE)
         yield stream, found
 
 
@@ -128,7 +139,7 @@ class Import:
     def _delete(self) -> None:
         """Delete the file, unless another stands in its place by now: that one was never sent."""
         try:
-            now = self.path.stat()
+            now = self.path.lstat()
         except FileNotFoundError:
             return
         if _version(now) == _version(self.found):
