@@ -412,6 +412,50 @@ def test_a_dry_run_can_leave_the_target_alone(cli: Cli, gateway: Gateway) -> Non
     assert "looks up no users" in done.err
 
 
+def test_changes_of_an_org_in_a_dry_run_are_not_waited_for(cli: Cli, gateway: Gateway) -> None:
+    """They stay pending until it ends, maybe for days: 4, and the file is kept. Others are followed."""
+    dry = {"status": "pending", "error": {"code": "dry.run"}}
+    gateway.states = {"c0": dry, "c1": {"status": "parked", "error": {"code": "user.unknown"}}, "c2": dry}
+    path = file(*some(3))
+    done = cli("import", str(path), "--delete-after")
+    assert (done.code, done.out.splitlines()) == (
+        1,
+        ["rows: 3; 1 parked, 2 pending (dry run: nothing was written)", "row 3: parked user.unknown"],
+    )
+    gateway.states["c1"] = {"status": "applied", "error": None}
+    done = cli("import", str(path), "--delete-after", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["pending"], report["failed"]) == (4, 2, [])
+    assert report["waiting"] == [
+        {"row": 2, "status": "pending", "code": "dry.run", "changeId": "c0"},
+        {"row": 4, "status": "pending", "code": "dry.run", "changeId": "c2"},
+    ]
+    assert path.exists()
+    gateway.states = {}
+    assert cli("import", str(path)).out == "rows: 3; 3 applied\n"
+
+
+def test_without_a_terminal_it_is_said_every_minute_why_changes_wait(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line each; nothing as long as there is no reason but the pace."""
+    now = [0.0]
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 100:
+            gateway.states["c1"] = {"status": "pending", "error": {"code": "org.paused"}}
+        if now[0] > 250:
+            gateway.states = {}
+
+    monkeypatch.setattr(cli_import_run.Gateway.__init__, "__defaults__", (passes, lambda: now[0]))
+    gateway.states = {"c1": {"status": "pending", "error": None}}
+    done = cli("import", str(file(*some(2))))
+    assert (done.code, done.out) == (0, "rows: 2; 2 applied\n")
+    waits = [line for line in done.err.splitlines() if "waits: " in line]
+    assert waits == ["1 of 2 changes have ended; the rest waits: org.paused"] * 3
+
+
 def test_a_busy_gateway_is_waited_for_under_the_same_key(cli: Cli, gateway: Gateway) -> None:
     """429, 503 and no answer: sent again, and it stays one change."""
     path = file(*some(1))

@@ -26,6 +26,8 @@ SETTLED = 2.0
 """Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
 OVERTAKEN = "superseded"
 """Of a row whose user has a newer change: told, and no failure; the import is done with it."""
+SAY_EVERY = 60.0
+"""Seconds after which it is said, where no terminal shows a bar, why the rest waits."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -185,7 +187,7 @@ class Import:
                     failed.append({"row": row.number, "status": "refused", "code": code})
                 step(1, "")
         counts = Counter(fine=len(rows.last) - len(failed), refused=len(failed))
-        self._report(rows, counts, failed)
+        self._report(rows, counts, failed, [])
         raise typer.Exit(Code.FAILED if failed else Code.DONE)
 
     # --- sending -----------------------------------------------------------------------------
@@ -232,13 +234,17 @@ class Import:
     def _follow(self, journal: "Journal") -> None:
         from passferry.entrypoints.cli_import_run import follow
 
-        with _bar(len(journal.changes), "delivered") as step:
-            before = 0
+        total, silent = len(journal.changes), not sys.stderr.isatty()
+        with _bar(total, "delivered") as step:
+            before, said = 0, self.gateway.monotonic()
 
             def seen(ended: int, why: str) -> None:
-                nonlocal before
+                nonlocal before, said
                 step(ended - before, why)
-                before = ended
+                before, now = ended, self.gateway.monotonic()
+                if silent and why and now - said >= SAY_EVERY:
+                    said = now
+                    print(f"{ended} of {total} changes have ended; the rest waits: {why}", file=sys.stderr)
 
             follow(self.gateway, journal, seen)
 
@@ -247,7 +253,7 @@ class Import:
         counts = Counter(str(one["status"]) for one in told)
         counts["applied"] += sum(state == "applied" for state, _ in journal.ended.values())
         counts["pending"] += len(journal.changes) - len(journal.ended)
-        self._report(rows, counts, told)
+        self._report(rows, counts, told, journal.waiting())
         failed = [one for one in told if one["status"] != OVERTAKEN]
         done = not failed and (not follow or not counts["pending"])
         kept = delete_after and done and len(told) > len(failed)
@@ -277,15 +283,23 @@ class Import:
             file=sys.stderr,
         )
 
-    def _report(self, rows: "Survey", counts: "Counter[str]", told: list[dict[str, Any]]) -> None:
+    def _report(
+        self,
+        rows: "Survey",
+        counts: "Counter[str]",
+        told: list[dict[str, Any]],
+        waiting: list[dict[str, Any]],
+    ) -> None:
         shown = {state: count for state, count in sorted(counts.items()) if count}
         if self.as_json:
             failed = [one for one in told if one["status"] != OVERTAKEN]
             overtaken = [one for one in told if one["status"] == OVERTAKEN]
-            lists = {"failed": failed, "overtaken": overtaken}
+            lists = {"failed": failed, "overtaken": overtaken, "waiting": waiting}
             print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, **lists})
             return
-        parts = [f"{count} {state}" for state, count in shown.items()]
+        # Not row by row: in a dry run it is most of them, and would hide what did not arrive otherwise.
+        why = {"pending": " (dry run: nothing was written)"} if waiting else {}
+        parts = [f"{count} {state}{why.get(state, '')}" for state, count in shown.items()]
         if rows.repeated:
             parts.append(f"{rows.repeated} of users who have a later row")
         print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")

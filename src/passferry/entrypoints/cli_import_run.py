@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from passferry.client import Reply
 from passferry.entrypoints.cli_http import Line, Unreachable
 from passferry.entrypoints.csv_rows import Mistake, Row, read
-from passferry.entrypoints.import_journal import Journal
+from passferry.entrypoints.import_journal import DRY_RUN, Journal
 
 PATIENCE = 600.0
 """Seconds for which a gateway that does not answer, or takes nothing now, is asked again."""
@@ -162,18 +162,21 @@ def send(gateway: Gateway, row: Row, changed_at: str, name: str, journal: Journa
 
 
 def follow(gateway: Gateway, journal: Journal, seen: Callable[[int, str], None]) -> None:
-    """Return when every change of ``journal`` has ended, or waits for a person.
+    """Return when every change of ``journal`` has ended, or waits for a person or for the end of a dry run.
 
     ``seen`` is told after each look how many have ended, and why the rest waits, if there is a reason.
     Raises ``GivenUp``.
     """
     looks = 0
-    while waiting := [row for row in journal.changes if row not in journal.ended]:
+    ended, rehearsed = journal.ended, journal.rehearsed
+    while waiting := [row for row in journal.changes if row not in ended and row not in rehearsed]:
         unended, why = 0, ""
         for row in waiting:
             state, code = _look(gateway, journal.changes[row])
             if state in ENDED:
                 journal.end(row, state, code)
+            elif state == "pending" and code == DRY_RUN:
+                journal.rehearsed.add(row)
             else:
                 unended, why = unended + 1, code
             if unended >= UNENDED and looks % LOOK_AT_ALL:
