@@ -138,6 +138,17 @@ def test_a_help_desk_can_ask(cli: Cli, store: Settings, arguments: list[str], fo
     assert [change["changeId"] for change in json.loads(done.out)["changes"]] == found
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_list_that_is_cut_off_says_so(cli: Cli, store: Settings, form: list[str]) -> None:
+    """On standard error, so that JSON stays JSON; nothing where all are shown."""
+    done = cli("changes", "list", "--limit", "2", *form)
+    assert done.err == "these are the newest 2, and there are more: --limit N shows up to N\n"
+    assert ("three" in done.out, "two" in done.out, "one@" in done.out) == (True, True, False)
+    if form:
+        assert len(json.loads(done.out)["changes"]) == 2
+    assert cli("changes", "list", "--limit", "3", *form).err == ""
+
+
 def test_a_change_is_shown_as_the_http_interface_shows_it(cli: Cli, store: Settings) -> None:
     """``changes show --json`` has the members of ``GET /changes/{id}``."""
     assert json.loads(cli("changes", "show", "three", "--json").out) == {

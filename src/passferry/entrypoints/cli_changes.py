@@ -1,5 +1,6 @@
 """``passferry changes``: the queue, as a help desk and an operator see it."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -62,10 +63,13 @@ def list_changes(
                 user=user,
                 states=states,
                 since=start,
-                limit=limit,
+                limit=limit + 1,  # one more tells whether there are more
             )
         )
+        more, found = len(found) > limit, found[:limit]
         found = run(_explained(desk, found))
+    if more:
+        print(f"these are the newest {limit}, and there are more: --limit N shows up to N", file=sys.stderr)
     if as_json:
         print_json({"changes": [view(change) for change in found]})
         return
