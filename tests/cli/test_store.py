@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -721,6 +722,21 @@ def test_a_wrong_address_is_2(cli: Cli, org: Settings, listen: str) -> None:
     """--listen wants HOST:PORT."""
     done = cli("serve", "--listen", listen)
     assert (done.code, done.err.splitlines()[1]) == (2, "- --listen is no HOST:PORT")
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_stand_in_whose_port_is_taken_names_it(cli: Cli, family: socket.AddressFamily, host: str) -> None:
+    """And not the default, where --host and --port say another."""
+    with socket.socket(family) as taken:
+        try:
+            taken.bind((host, 0))
+        except OSError:
+            pytest.skip("this machine has no such address")
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = cli("simulate", "--host", host, "--port", str(port), "--users", "1")
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    assert (done.code, done.err.startswith(f"passferry: cannot listen on {where}: ")) == (2, True)
 
 
 def test_serving_without_an_org_is_2(cli: Cli, clean: Path) -> None:

@@ -279,7 +279,9 @@ def simulate(
             ready=ready,
         )
     except OSError as error:
-        problem = f"cannot listen on {listen}: {os.strerror(error.errno) if error.errno else error}"
+        where = f"[{address[0]}]" if ":" in address[0] else address[0]
+        why = os.strerror(error.errno) if error.errno else error
+        problem = f"cannot listen on {where}:{address[1]}: {why}"
     except ValueError as error:
         problem = str(error)
     if problem:
