@@ -414,7 +414,7 @@ def test_a_dry_run_can_leave_the_target_alone(cli: Cli, gateway: Gateway) -> Non
 
 def test_changes_of_an_org_in_a_dry_run_are_not_waited_for(cli: Cli, gateway: Gateway) -> None:
     """They stay pending until it ends, maybe for days: 4, and the file is kept. Others are followed."""
-    dry = {"status": "pending", "error": {"code": "dry.run"}}
+    dry = {"status": "pending", "error": {"code": "dry.run"}, "nextAttemptAt": "2100-01-01T00:00:00.000Z"}
     gateway.states = {"c0": dry, "c1": {"status": "parked", "error": {"code": "user.unknown"}}, "c2": dry}
     path = file(*some(3))
     done = cli("import", str(path), "--delete-after")
@@ -433,6 +433,22 @@ def test_changes_of_an_org_in_a_dry_run_are_not_waited_for(cli: Cli, gateway: Ga
     assert path.exists()
     gateway.states = {}
     assert cli("import", str(path)).out == "rows: 3; 3 applied\n"
+
+
+def test_what_goes_out_now_that_a_dry_run_has_ended_is_waited_for(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reason is the old one until it is tried; but it is due."""
+    due = {"status": "pending", "error": {"code": "dry.run"}, "nextAttemptAt": "2020-01-01T00:00:00.000Z"}
+    gateway.states = {"c0": due}
+
+    def tried(seconds: float) -> None:
+        gateway.states = {}
+
+    monkeypatch.setattr(cli_import_run.Gateway.__init__, "__defaults__", (tried, lambda: 0.0))
+    path = file(*some(1))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert cli("import", str(path)).out == "rows: 1; 1 applied\n"
 
 
 def test_without_a_terminal_it_is_said_every_minute_why_changes_wait(

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from passferry.client import Reply
 from passferry.entrypoints.cli_http import Line, Unreachable
 from passferry.entrypoints.csv_rows import Mistake, Row, read
+from passferry.entrypoints.http_parse import rfc3339
 from passferry.entrypoints.import_journal import DRY_RUN, Journal
 
 PATIENCE = 600.0
@@ -26,6 +27,8 @@ UNENDED = 64
 LOOK_AT_ALL = 15
 """Of so many looks, one is at every change."""
 ENDED = frozenset({"applied", "refused", "superseded", "expired", "cancelled", "parked"})
+REHEARSED = "rehearsed"
+"""Here, of a pending change that is not looked at soon, since its org is in a dry run."""
 OF_ONE_ROW = frozenset({400, 409, 413})
 """Statuses that say something of a row, and nothing of the others."""
 
@@ -175,7 +178,7 @@ def follow(gateway: Gateway, journal: Journal, seen: Callable[[int, str], None])
             state, code = _look(gateway, journal.changes[row])
             if state in ENDED:
                 journal.end(row, state, code)
-            elif state == "pending" and code == DRY_RUN:
+            elif state == REHEARSED:
                 journal.rehearsed.add(row)
             else:
                 unended, why = unended + 1, code
@@ -197,8 +200,13 @@ def _look(gateway: Gateway, change_id: str) -> tuple[str, str]:
             "see the access key",
             again=False,
         )
-    error = answer.body.get("error")
-    return str(answer.body.get("status")), str(error.get("code")) if isinstance(error, dict) else ""
+    error, state = answer.body.get("error"), str(answer.body.get("status"))
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if state == "pending" and code == DRY_RUN:
+        again = rfc3339(str(answer.body.get("nextAttemptAt")))
+        if again is not None and again > time.time():  # when the dry run has ended, it is due at once
+            state = REHEARSED
+    return state, code
 
 
 def check(gateway: Gateway, row: Row) -> str | None:
