@@ -117,6 +117,18 @@ def test_a_user_who_may_not_make_tables_is_told_so(url: str, tmp_path: Path) -> 
 _numbers = itertools.count(1)
 
 
+def test_a_command_makes_no_tables(url: str, tmp_path: Path) -> None:
+    """Where no gateway was ever started, the address is another's, and is left as it was."""
+    with pytest.raises(StateError) as caught:
+        open_stores(settings(tmp_path, url), NOW, create=False)
+    assert "nothing of passferry in the database" in caught.value.what
+    assert "PASSFERRY_DATABASE_URL" in caught.value.hint
+    with psycopg.connect(url) as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchone() == (0,)
+
+
 def test_first_starts_at_the_same_time_make_one_database(url: str, tmp_path: Path) -> None:
     """All of them open it, and its tables and rows are there once."""
     found = settings(tmp_path, url)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from passferry.adapters import keyring, schema
 from passferry.adapters.clock import SystemClock
-from passferry.adapters.database import Database, add_orgs, insert_new, prepare
+from passferry.adapters.database import Database, add_orgs, insert_new, is_made, prepare
 from passferry.adapters.hashing import Argon2Hasher
 from passferry.adapters.key_file import FileSealer, KeyFile
 from passferry.adapters.migrate import ForeignDatabase, NewerDatabase
@@ -106,25 +106,23 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
     Args:
         settings: say where they are.
         now: epoch seconds, for a new ring.
-        create: make what is missing, as far as that loses nothing.
+        create: make what is missing, as far as that loses nothing. Else nothing is made.
 
     Raises:
-        StateError: they cannot be used.
+        StateError: they cannot be used, or are not there.
     """
     if settings.database_url is not None:
-        return _open_postgres(settings.database_url, settings)
+        return _open_postgres(settings.database_url, settings, create=create)
     path = settings.state_dir / DATABASE_FILE
     check_state_dir(settings.state_dir, create=create)
-    if not create and not path.exists():
-        raise StateError(
-            f"there is no database at {path}", "start `passferry serve` once, or set PASSFERRY_STATE_DIR"
-        )
+    if not create and not _holds_anything(path):
+        raise StateError(f"there is no database at {path}", _NO_STATE)
     sealer = _sealer(settings.key_file, path, now)
     problem: StateError
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
         database = SqliteDatabase(path, audit_key(sealer))
-        _check(database, sealer, settings)
+        _check(database, sealer, settings, create=create)
     except OSError as error:
         problem = _not_ours(path, error)
     except DBAPIError as error:
@@ -141,6 +139,12 @@ def open_stores(settings: Settings, now: float, *, create: bool) -> Stores:
     raise problem
 
 
+_NO_STATE = (
+    "start `passferry serve` once, or set PASSFERRY_STATE_DIR (or --config FILE) as it is set there,"
+    " and run as the user who runs it"
+)
+
+
 def _not_ours(path: Path, error: OSError) -> StateError:
     """What to say when the file system does not let us at ``path``."""
     what = f"user id {os.geteuid()} cannot use {path}: {error.strerror}"
@@ -149,7 +153,7 @@ def _not_ours(path: Path, error: OSError) -> StateError:
     )
 
 
-def _open_postgres(url: str, settings: Settings) -> Stores:
+def _open_postgres(url: str, settings: Settings, *, create: bool) -> Stores:
     """As ``open_stores``. A key ring is never made: machines that each make their own could not share it."""
     sealer = open_ring(settings, missing="`passferry keys create` makes it, once; copy it to every machine")
     from passferry.adapters import postgres  # late: SQLite needs none
@@ -160,7 +164,7 @@ def _open_postgres(url: str, settings: Settings) -> Stores:
     try:
         with database.engine.connect() as connection:
             clock.read(connection)
-        _check(database, sealer, settings)
+        _check(database, sealer, settings, create=create)
     except DBAPIError as error:
         found = postgres.failure(error)
         database.close()
@@ -190,10 +194,12 @@ def _unusable(error: DBAPIError) -> StateError | None:
     return None
 
 
-def _check(database: Database, sealer: Sealer, settings: Settings) -> None:
+def _check(database: Database, sealer: Sealer, settings: Settings, *, create: bool) -> None:
     """Close ``database`` and raise ``StateError`` unless it can be used with that ring."""
     try:
-        _check_database(database, sealer, list(settings.orgs) or ["default"])
+        if not create and not is_made(database):
+            raise StateError("there is nothing of passferry in the database", _NO_DATABASE)
+        _check_database(database, sealer, list(settings.orgs) if create else None)
     except NewerDatabase as error:
         what = f"the database has version {error}, this program knows {schema.VERSION}"
         hint = "install the newer passferry again"
@@ -208,6 +214,9 @@ def _check(database: Database, sealer: Sealer, settings: Settings) -> None:
     else:
         return
     raise StateError(what, hint)
+
+
+_NO_DATABASE = f"start `passferry serve` once, or set PASSFERRY_STATE_DIR or {_URL} as it is set there"
 
 
 def check_state_dir(path: Path, *, create: bool) -> None:
@@ -225,10 +234,7 @@ def check_state_dir(path: Path, *, create: bool) -> None:
 
 def _check_mode(path: Path, found: os.stat_result | None) -> None:
     if found is None:
-        raise StateError(
-            f"there is no state directory at {path}",
-            "start `passferry serve` once, or set PASSFERRY_STATE_DIR",
-        )
+        raise StateError(f"there is no state directory at {path}", _NO_STATE)
     if found.st_uid != os.geteuid():
         raise StateError(
             f"the state directory {path} belongs to user id {found.st_uid}, not to {os.geteuid()} who asks",
@@ -296,7 +302,8 @@ def _holds_anything(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
 
-def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None:
+def _check_database(database: Database, sealer: Sealer, orgs: list[str] | None) -> None:
+    """As ``_check``; ``orgs`` get their rows, which stay for good. None adds none."""
     prepare(database)
     fingerprint = sealer.mac("ring", b"").hex()[:32]
     with database.engine.begin() as connection:
@@ -308,7 +315,10 @@ def _check_database(database: Database, sealer: Sealer, orgs: list[str]) -> None
                 "the key ring is not the one that this database was made with",
                 "set PASSFERRY_KEY_FILE to the right ring, or restore it from its back-up",
             )
-        add_orgs(connection, orgs)
+        if orgs is not None:
+            # A key that is made before any org is configured needs a chain that says so.
+            first = not orgs and connection.execute(select(schema.orgs.c.name).limit(1)).first() is None
+            add_orgs(connection, ["default"] if first else orgs)
     # Outside the transaction, in which nobody else could accept on SQLite: it looks at every user.
     with database.reader.connect() as connection:
         needed = needed_keys(connection)
@@ -338,9 +348,9 @@ class Desk:
 
 
 @contextmanager
-def open_desk(settings: Settings, *, write: bool) -> Iterator[Desk]:
-    """The stores, for one command; ``write`` makes a missing database. Raises ``StateError``."""
-    stores = open_stores(settings, SystemClock().now(), create=write)
+def open_desk(settings: Settings, *, create: bool = False) -> Iterator[Desk]:
+    """The stores, for one command; ``create`` makes what is missing of them. Raises ``StateError``."""
+    stores = open_stores(settings, SystemClock().now(), create=create)
     clock = stores.clock
     hasher = Argon2Hasher()
     try:

@@ -298,7 +298,11 @@ class LookupStore(Protocol):
         limit: int = 50,
         before: tuple[float, str] | None = None,
     ) -> list[Change]:
-        """Changes, newest first; ``before`` is (accepted_at, id) of the last one of the page before."""
+        """Changes, newest first; ``before`` is (accepted_at, id) of the last one of the page before.
+
+        ``user`` is an id or a userName: then, once one of its changes was resolved, also what came by the id
+        that it was resolved to, or by another name of that.
+        """
 
     async def operate(self, change_id: str, act: str, actor: str, now: float) -> Change | None:
         """``act`` is "retry" or "cancel". None: no such change. Raises ``NotNow`` when it is not allowed."""

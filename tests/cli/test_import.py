@@ -284,7 +284,26 @@ def test_a_file_is_deleted_after_every_row_arrived(cli: Cli, gateway: Gateway) -
     assert here() == ["keys"]
 
 
-@pytest.mark.parametrize("how", ["replaced", "written to"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_file_with_another_name_is_not_deleted_under_one(cli: Cli, gateway: Gateway, link: str) -> None:
+    """The passwords would stay under the other: refused at once; without deleting it is read."""
+    path, alias = file(*some(1)), Path("alias.csv")
+    if link == "symbolic":
+        alias.symlink_to(path)
+    else:
+        alias.hardlink_to(path)
+    done = cli("import", str(alias), "--delete-after")
+    assert (done.code, gateway.asked) == (2, [])
+    if link == "symbolic":
+        assert "alias.csv is a symbolic link" in done.err
+        assert f"hint: name the file itself: {path.absolute()}\n" in done.err
+    else:
+        assert "has another name (hard link)" in done.err
+    assert here() == ["alias.csv", "keys", "new.csv"]
+    assert cli("import", str(alias)).code == 0
+
+
+@pytest.mark.parametrize("how", ["replaced", "replaced by a link to it", "written to"])
 def test_another_file_in_its_place_is_not_deleted(
     cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -294,7 +313,10 @@ def test_another_file_in_its_place_is_not_deleted(
 
     def meanwhile(*given: Any) -> None:
         follow(*given)
-        if how == "replaced":
+        if how == "replaced by a link to it":
+            path.rename("moved.csv")
+            path.symlink_to("moved.csv")
+        elif how == "replaced":
             other = file(*some(1), name="other.csv")
             os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
             other.replace(path)
@@ -304,7 +326,7 @@ def test_another_file_in_its_place_is_not_deleted(
     monkeypatch.setattr(cli_import_run, "follow", meanwhile)
     done = cli("import", str(path), "--delete-after")
     assert (done.code, "is kept: it is not the file that was sent" in done.err) == (0, True)
-    assert here() == ["keys", "new.csv"]
+    assert set(here()) - {"moved.csv"} == {"keys", "new.csv"}
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run", "--no-lookup")])
@@ -388,6 +410,66 @@ def test_a_dry_run_can_leave_the_target_alone(cli: Cli, gateway: Gateway) -> Non
     done = cli("import", str(file(*some(2))), "--dry-run")
     assert done.code == 0
     assert "looks up no users" in done.err
+
+
+def test_changes_of_an_org_in_a_dry_run_are_not_waited_for(cli: Cli, gateway: Gateway) -> None:
+    """They stay pending until it ends, maybe for days: 4, and the file is kept. Others are followed."""
+    dry = {"status": "pending", "error": {"code": "dry.run"}, "nextAttemptAt": "2100-01-01T00:00:00.000Z"}
+    gateway.states = {"c0": dry, "c1": {"status": "parked", "error": {"code": "user.unknown"}}, "c2": dry}
+    path = file(*some(3))
+    done = cli("import", str(path), "--delete-after")
+    assert (done.code, done.out.splitlines()) == (
+        1,
+        ["rows: 3; 1 parked, 2 pending (dry run: nothing was written)", "row 3: parked user.unknown"],
+    )
+    gateway.states["c1"] = {"status": "applied", "error": None}
+    done = cli("import", str(path), "--delete-after", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["pending"], report["failed"]) == (4, 2, [])
+    assert report["waiting"] == [
+        {"row": 2, "status": "pending", "code": "dry.run", "changeId": "c0"},
+        {"row": 4, "status": "pending", "code": "dry.run", "changeId": "c2"},
+    ]
+    assert path.exists()
+    gateway.states = {}
+    assert cli("import", str(path)).out == "rows: 3; 3 applied\n"
+
+
+def test_what_goes_out_now_that_a_dry_run_has_ended_is_waited_for(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reason is the old one until it is tried; but it is due."""
+    due = {"status": "pending", "error": {"code": "dry.run"}, "nextAttemptAt": "2020-01-01T00:00:00.000Z"}
+    gateway.states = {"c0": due}
+
+    def tried(seconds: float) -> None:
+        gateway.states = {}
+
+    monkeypatch.setattr(cli_import_run.Gateway.__init__, "__defaults__", (tried, lambda: 0.0))
+    path = file(*some(1))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert cli("import", str(path)).out == "rows: 1; 1 applied\n"
+
+
+def test_without_a_terminal_it_is_said_every_minute_why_changes_wait(
+    cli: Cli, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line each; nothing as long as there is no reason but the pace."""
+    now = [0.0]
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 100:
+            gateway.states["c1"] = {"status": "pending", "error": {"code": "org.paused"}}
+        if now[0] > 250:
+            gateway.states = {}
+
+    monkeypatch.setattr(cli_import_run.Gateway.__init__, "__defaults__", (passes, lambda: now[0]))
+    gateway.states = {"c1": {"status": "pending", "error": None}}
+    done = cli("import", str(file(*some(2))))
+    assert (done.code, done.out) == (0, "rows: 2; 2 applied\n")
+    waits = [line for line in done.err.splitlines() if "waits: " in line]
+    assert waits == ["1 of 2 changes have ended; the rest waits: org.paused"] * 3
 
 
 def test_a_busy_gateway_is_waited_for_under_the_same_key(cli: Cli, gateway: Gateway) -> None:

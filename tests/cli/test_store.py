@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ Cli = Callable[..., Any]
 PASSWORD = "Canary-Horse-77"
 START = 1_800_000_000.0
 ANNA = "11111111-2222-3333-4444-555555555555"
+LILY = "abcdefab-cdef-abcd-efab-cdefabcdefab"
 
 
 @pytest.fixture
@@ -44,14 +47,26 @@ def store(org: Settings) -> Settings:
     return org
 
 
-async def _fill(settings: Settings) -> None:
+@pytest.fixture
+def lily(org: Settings) -> Settings:
+    """A state with one applied change, `four`, of a user who was only ever named by id."""
+    asyncio.run(_fill(org, [("four", Reference("id", LILY))], LILY))
+    return org
+
+
+USERS = [
+    ("one", Reference("userName", "one@example.com")),
+    ("two", Reference("id", ANNA)),
+    ("three", Reference("userName", "three@example.com")),
+]
+
+
+async def _fill(
+    settings: Settings, users: Sequence[tuple[str, Reference]] = USERS, last_is: str = "id-3"
+) -> None:
+    """Accept a change for each of ``users``, and deliver that of the last one, whose id is ``last_is``."""
     stores = state.open_stores(settings, START, create=True)
     try:
-        users = [
-            ("one", Reference("userName", "one@example.com")),
-            ("two", Reference("id", ANNA)),
-            ("three", Reference("userName", "three@example.com")),
-        ]
         items = [
             NewChange(
                 name,
@@ -65,21 +80,21 @@ async def _fill(settings: Settings) -> None:
             for number, (name, user) in enumerate(users)
         ]
         await stores.accept.accept(items, judge)
-        await _deliver(stores, settings)
+        await _deliver(stores, users[-1][0], last_is)
     finally:
         stores.database.close()
 
 
-async def _deliver(stores: state.Stores, settings: Settings) -> None:
+async def _deliver(stores: state.Stores, change: str, resolved: str) -> None:
     hasher = Argon2Hasher(FOR_TESTS_ONLY)
     await stores.delivery.take("default")
-    await stores.delivery.resolve("three", "id-3", START + 5)
-    begun = await stores.delivery.begin("three", "7", START + 5, 20.0)
+    await stores.delivery.resolve(change, resolved, START + 5)
+    begun = await stores.delivery.begin(change, "7", START + 5, 20.0)
     assert begun is not None
     assert not isinstance(begun, float)
     outcome = Outcome(Kind.APPLIED)
     verifier = stores.sealer.seal(
-        await hasher.hash(Password(PASSWORD)), Binding("verifier", "default", "id-3", "three")
+        await hasher.hash(Password(PASSWORD)), Binding("verifier", "default", resolved, change)
     )
     nxt = decide(begun, outcome, START + 6, Limits(), 0.0)
     await stores.delivery.settle(begun, outcome, nxt, START + 6, verifier)
@@ -122,6 +137,17 @@ def test_a_help_desk_can_ask(cli: Cli, store: Settings, arguments: list[str], fo
     """Filters by user, state, time and org."""
     done = cli("changes", "list", "--json", *arguments)
     assert [change["changeId"] for change in json.loads(done.out)["changes"]] == found
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_list_that_is_cut_off_says_so(cli: Cli, store: Settings, form: list[str]) -> None:
+    """On standard error, so that JSON stays JSON; nothing where all are shown."""
+    done = cli("changes", "list", "--limit", "2", *form)
+    assert done.err == "these are the newest 2, and there are more: --limit N shows up to N\n"
+    assert ("three" in done.out, "two" in done.out, "one@" in done.out) == (True, True, False)
+    if form:
+        assert len(json.loads(done.out)["changes"]) == 2
+    assert cli("changes", "list", "--limit", "3", *form).err == ""
 
 
 def test_a_change_is_shown_as_the_http_interface_shows_it(cli: Cli, store: Settings) -> None:
@@ -212,6 +238,60 @@ def test_an_unknown_org_is_2(cli: Cli, store: Settings) -> None:
     done = cli("orgs", "pause", "sales")
     assert done.code == 2
     assert done.err == "passferry: there is no org 'sales'\nhint: --org ORG; the orgs are: default\n"
+
+
+@pytest.fixture
+def apac(org: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A state whose only org is `apac`, and then no org that is configured."""
+    settings = replace(org, orgs={"apac": org.orgs["default"]})
+    state.open_stores(settings, START, create=True).database.close()
+    for name in ("GENESYS_REGION", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    return settings
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "changes list",
+        "changes retry one",
+        "orgs list",
+        "orgs pause default",
+        "orgs forget-user jane@example.com",
+        "access list",
+        "access add hr",
+        "access revoke hr",
+        "audit verify",
+        "keys rotate",
+        "verify jane@example.com",
+    ],
+)
+def test_a_command_without_the_configuration_adds_no_org(cli: Cli, apac: Settings, command: str) -> None:
+    """An org stays for good, and whoever verifies the trail would be told of one that never was."""
+    cli(*command.split(), stdin=PASSWORD.encode())
+    with database(apac) as connection:
+        assert connection.execute("select name from orgs").fetchall() == [("apac",)]
+
+
+@pytest.mark.parametrize("command", ["pause default", "resume default", "forget-user jane@example.com"])
+def test_an_org_that_the_state_does_not_have_is_2(cli: Cli, apac: Settings, command: str) -> None:
+    """The hint names those that it has."""
+    done = cli("orgs", *command.split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(
+        "passferry: there is no org 'default'\nhint: the orgs of this state are: apac;"
+    )
+
+
+def test_an_org_that_was_configured_since_the_start_is_listed_as_such(cli: Cli, store: Settings) -> None:
+    """`serve` adds it when it is started anew."""
+    Path("passferry.toml").write_text(
+        "[orgs.other]\nregion = 'us-east-1'\nclient_id = 'x'\nclient_secret = 'y'\n"
+    )
+    assert "not served yet" in cli("orgs", "list").out
+    assert cli("orgs", "pause", "other").code == 2
+    assert cli("access", "add", "hr").code == 0
+    assert "not served yet" not in cli("orgs", "list").out
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Cli, store: Settings) -> None:
@@ -375,6 +455,60 @@ def test_verify_knows_the_password_last_delivered(cli: Cli, store: Settings) -> 
     assert (done.code, json.loads(done.out)["matches"]) == (4, None)
 
 
+def test_an_id_of_genesys_cloud_is_the_same_in_any_letter_case(cli: Cli, lily: Settings) -> None:
+    """As over HTTP, which takes a UUID in upper case and keeps it in lower case."""
+    name = LILY.upper()
+    listed = json.loads(cli("changes", "list", "--user", name, "--json").out)["changes"]
+    assert [change["changeId"] for change in listed] == ["four"]
+    assert cli("verify", name, stdin=PASSWORD.encode()).code == 0
+    assert cli("orgs", "forget-user", name).out == f"{name}: 1 changes and a verifier deleted\n"
+
+
+def test_an_id_of_another_target_keeps_its_letter_case(
+    cli: Cli, lily: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it may be another user's (RFC 7643 section 3.1)."""
+    for name in ("REGION", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"GENESYS_{name}")
+    Path("passferry.toml").write_text(
+        "[orgs.default]\ntarget = 'scim'\nbase_url = 'https://scim.example.com/v2'\ntoken = 'made-up-token'\n"
+    )
+    assert cli("verify", LILY.upper(), stdin=PASSWORD.encode()).code == 4
+    assert cli("orgs", "forget-user", LILY.upper()).code == 1
+    assert cli("verify", LILY, stdin=PASSWORD.encode()).code == 0
+
+
+def test_of_a_name_that_was_never_sent_nothing_is_claimed(cli: Cli, lily: Settings) -> None:
+    """Nobody knows whose id it stands for: what is kept by id is not said to be missing."""
+    by_id = "what came by id alone (SCIM) is found by the id\n"
+    listed = cli("changes", "list", "--user", "lily@example.com")
+    assert (listed.code, listed.err.startswith("no such changes\nhint: a name"), listed.out) == (0, True, "")
+    verified = cli("verify", "lily@example.com", stdin=PASSWORD.encode())
+    assert (verified.code, "delivered under the name lily@example.com\n" in verified.err) == (4, True)
+    forgotten = cli("orgs", "forget-user", "lily@example.com")
+    assert (forgotten.code, "nothing is kept under this name\n" in forgotten.err) == (1, True)
+    assert [each.err.endswith(by_id) for each in (listed, verified, forgotten)] == [True] * 3
+    assert by_id not in cli("changes", "list", "--user", ANNA).err
+
+
+def test_a_name_that_was_resolved_finds_what_came_by_id(cli: Cli, org: Settings) -> None:
+    """The newer change that came by id is listed under the name, verified under it, and forgotten with it."""
+    by_name = ("old", Reference("userName", "lily@example.com"))
+    asyncio.run(_fill(org, [by_name], LILY))
+    asyncio.run(_fill(org, [("new", Reference("id", LILY))], LILY))
+    listed = json.loads(cli("changes", "list", "--user", "lily@example.com", "--json").out)["changes"]
+    assert {change["changeId"] for change in listed} == {"new", "old"}
+    assert cli("verify", "lily@example.com", stdin=PASSWORD.encode()).code == 0
+    assert cli("orgs", "forget-user", "lily@example.com").out == (
+        "lily@example.com: 2 changes and a verifier deleted\n"
+    )
+    assert cli("changes", "list", "--user", LILY).out == ""
+    assert cli("verify", LILY, stdin=PASSWORD.encode()).code == 4
+    with database(org) as connection:
+        assert connection.execute("select count(*) from users").fetchone() == (0,)
+        assert connection.execute("select count(*) from accounts").fetchone() == (0,)
+
+
 # --- audit -----------------------------------------------------------------------------------
 
 
@@ -466,6 +600,57 @@ def test_without_a_database_reading_is_2(cli: Cli, org: Settings) -> None:
     assert not org.state_dir.exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "orgs list",
+        "orgs pause default",
+        "orgs resume default",
+        "orgs forget-user jane@example.com",
+        "access list",
+        "access revoke hr",
+        "access resume hr",
+        "changes list",
+        "changes show one",
+        "changes retry one",
+        "changes cancel one",
+        "audit verify",
+        "audit export trail.jsonl",
+        "audit prune trail.jsonl",
+        "keys rotate",
+        "keys rotate --prepare",
+        "keys public",
+        "verify jane@example.com",
+    ],
+)
+def test_only_what_sets_a_gateway_up_makes_a_state(
+    cli: Cli, org: Settings, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Anything else run by another user, or with other settings, would report success and act on nothing."""
+    home = Path("home")
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home.absolute()))
+    for name in ("PASSFERRY_STATE_DIR", "PASSFERRY_KEY_FILE", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if command.startswith("audit prune"):
+        Path("trail.jsonl").touch()
+    done = cli(*command.split(), stdin=PASSWORD.encode())
+    assert (done.code, done.out) == (2, "")
+    if command != "keys public":  # which needs the ring alone
+        assert f"there is no state directory at {home.absolute()}/.local/state/passferry\n" in done.err
+        assert "hint: start `passferry serve` once, or set PASSFERRY_STATE_DIR (or --config FILE)" in done.err
+    assert list(home.iterdir()) == []
+
+
+def test_an_empty_database_is_none(cli: Cli, org: Settings) -> None:
+    """It is not filled, nor given a key ring, by a command that operates."""
+    org.state_dir.mkdir(mode=0o700)
+    path = org.state_dir / state.DATABASE_FILE
+    path.touch(mode=0o600)
+    assert f"there is no database at {path}" in cli("orgs", "pause", "default").err
+    assert (path.stat().st_size, org.key_file.exists()) == (0, False)
+
+
 def test_another_users_state_is_refused(cli: Cli, store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run by somebody else than the owner of the state directory say whom to be."""
     me = os.geteuid()
@@ -538,6 +723,21 @@ def test_a_wrong_address_is_2(cli: Cli, org: Settings, listen: str) -> None:
     """--listen wants HOST:PORT."""
     done = cli("serve", "--listen", listen)
     assert (done.code, done.err.splitlines()[1]) == (2, "- --listen is no HOST:PORT")
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_stand_in_whose_port_is_taken_names_it(cli: Cli, family: socket.AddressFamily, host: str) -> None:
+    """And not the default, where --host and --port say another."""
+    with socket.socket(family) as taken:
+        try:
+            taken.bind((host, 0))
+        except OSError:
+            pytest.skip("this machine has no such address")
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = cli("simulate", "--host", host, "--port", str(port), "--users", "1")
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    assert (done.code, done.err.startswith(f"passferry: cannot listen on {where}: ")) == (2, True)
 
 
 def test_serving_without_an_org_is_2(cli: Cli, clean: Path) -> None:

@@ -57,5 +57,23 @@ def test_nothing_is_written_until_the_dry_run_ends(tmp_path: Path) -> None:
         assert _history(place.run("changes", "show", newest, "--history", "--json").out).count("attempt") == 1
 
 
+def test_an_import_does_not_wait_for_the_end_of_a_dry_run(tmp_path: Path) -> None:
+    """It ends once every user was looked at; when it is run again later, it reports what arrived."""
+    with StandIn(CALM, users=20) as target, home(tmp_path / "home", target.settings()) as place:
+        running = place.serve(env={"GENESYS_DRY_RUN": "true"})
+        env = {"PASSFERRY_API_KEY": place.key("import"), "PASSFERRY_URL": running.url}
+        rows = [f"{name},Correct-Horse-{n}\n" for n, (_, name) in enumerate(target.active_users()[:3])]
+        file = tmp_path / "new.csv"
+        file.write_text("userName,password\n" + "".join(rows))
+        file.chmod(0o600)
+        done = place.run("import", str(file), env=env)
+        assert (done.code, done.out) == (4, b"rows: 3; 3 pending (dry run: nothing was written)\n")
+        assert (_written(target), running.stop()) == ([], 0)
+
+        env["PASSFERRY_URL"] = place.serve().url
+        again = place.run("import", str(file), env=env)
+        assert (again.code, again.out) == (0, b"rows: 3; 3 applied\n")
+
+
 def _history(out: bytes) -> list[Any]:
     return [record["kind"] for record in json.loads(out)["history"]]

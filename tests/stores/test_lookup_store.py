@@ -55,6 +55,65 @@ def test_filters_narrow_together(bench: Bench) -> None:
     run(body)
 
 
+def test_a_uuid_is_looked_for_as_it_was_sent_and_in_lower_case(bench: Bench) -> None:
+    """An org of Genesys Cloud keeps it in lower case, another target's as it was sent."""
+    lower, upper = "abcdefab-cdef-abcd-efab-cdefabcdefab", "ABCDEFAB-CDEF-ABCD-EFAB-CDEFABCDEFAB"
+
+    async def body() -> None:
+        kept = await bench.delivered(await bench.accepted(lower), lower)
+        bench.now += 1
+        as_sent = await bench.accepted(upper, org="other")
+        named = await bench.delivered(await bench.accepted(EMAIL, org="other"), upper)
+        assert [change.id for change in await bench.lookup.changes(user=upper, org="default")] == [kept.id]
+        found = await bench.lookup.changes(user=upper, org="other")
+        assert {change.id for change in found} == {as_sent.id, named.id}
+
+    run(body)
+
+
+def test_a_name_that_was_resolved_stands_for_its_account(bench: Bench) -> None:
+    """Its changes by id, as all are that come through SCIM, and by another name; in its org alone."""
+
+    async def body() -> None:
+        async def found(user: str, org: str | None = None) -> list[str]:
+            return [change.id for change in await bench.lookup.changes(user=user, org=org)]
+
+        by_name = await bench.delivered(await bench.accepted(EMAIL))
+        bench.now += 1
+        by_id = await bench.accepted(UUID)
+        assert await found(EMAIL) == [by_id.id, by_name.id]
+        await bench.delivered(by_id)
+        bench.now += 1
+        renamed = await bench.delivered(await bench.accepted("jane.doe@example.com"))
+        bench.now += 1
+        waits = await bench.accepted("jane.doe@example.com", "two")
+        mine = [waits.id, renamed.id, by_id.id, by_name.id]
+        await bench.accepted(UUID, org="other")
+        await bench.accepted("joe@example.com")
+        assert await found("JANE@example.com") == mine
+        assert await found("JANE@example.com", "default") == mine
+        assert await found(EMAIL, "other") == []
+
+    run(body)
+
+
+def test_a_name_that_another_user_got_does_not_bring_that_ones_changes(bench: Bench) -> None:
+    """Those of the name itself are listed, whoever they were for, but not by way of a third name."""
+
+    async def body() -> None:
+        first = await bench.delivered(await bench.accepted("jane.doe@example.com"), "another-id")
+        bench.now += 1
+        second = await bench.delivered(await bench.accepted("jane.doe@example.com", "two"))
+        bench.now += 1
+        third = await bench.delivered(await bench.accepted(EMAIL, "three"))
+        found = await bench.lookup.changes(user=EMAIL)
+        assert [change.id for change in found] == [third.id, second.id]
+        found = await bench.lookup.changes(user="jane.doe@example.com")
+        assert [change.id for change in found] == [third.id, second.id, first.id]
+
+    run(body)
+
+
 def test_an_operator_retries_what_waits(bench: Bench) -> None:
     """Pending and parked changes become due at once, under their password; the act is in the audit trail."""
 

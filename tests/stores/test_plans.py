@@ -67,6 +67,14 @@ async def _prune(bench: Bench) -> None:
         (lambda b: b.lookup.changes(user=UUID), "changes_resolved (org=? AND resolved_id=?)"),
         (lambda b: b.lookup.changes(user=UUID, org="default"), "changes_user (org=? AND user_key=?)"),
         (lambda b: b.lookup.changes(user=UUID, since=NOW), "changes_resolved (org=? AND resolved_id=?)"),
+        (
+            lambda b: b.lookup.changes(user="a@b"),
+            "other USING INDEX users_resolved (org=? AND resolved_id=?)",
+        ),
+        (
+            lambda b: b.lookup.changes(user="a@b"),
+            "name USING INDEX sqlite_autoindex_users_1 (org=? AND key=?)",
+        ),
         (lambda b: b.lookup.changes(since=NOW), "changes_accepted (accepted_at>?"),
         (lambda b: b.lookup.changes(states=[State.PARKED]), "changes_expiring (org=? AND expires_at>?)"),
         (
@@ -88,9 +96,17 @@ def test_no_question_reads_a_whole_table(bench: Bench, ask: Ask, index: str) -> 
     """Neither with a thousand changes nor with a million; the index is the one meant for it."""
     found = plans(bench, ask)
     assert [
-        line for line in found if line.startswith("SCAN ") and line.split()[1] in ("changes", "audit")
+        line
+        for line in found
+        if line.startswith("SCAN ") and line.split()[1] in ("changes", "audit", "name", "other")
     ] == []
     assert any(index in line for line in found), found
+
+
+def test_changes_of_a_name_are_found_without_a_look_at_all_of_an_org(bench: Bench) -> None:
+    """Those by its account's other references, too."""
+    found = plans(bench, lambda b: b.lookup.changes(user="a@b", org="default"))
+    assert [line for line in found if line.endswith("(org=?)")] == []
 
 
 def test_other_changes_of_a_user_are_found_without_a_look_at_all_that_wait(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Table, bindparam, insert, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from passferry.adapters import schema
@@ -65,6 +65,12 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Finish what runs, then close. Idempotent."""
+
+
+def is_made(database: Database) -> bool:
+    """Whether somebody made its tables, of whatever version; or it has tables that look like them."""
+    with database.reader.connect() as connection:
+        return bool(set(inspect(connection).get_table_names()) & set(schema.metadata.tables))
 
 
 def prepare(database: Database) -> None:

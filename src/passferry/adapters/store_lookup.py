@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, or_, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
 
 from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, lock_orgs, required_key
@@ -12,11 +25,20 @@ from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
 from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
-from passferry.domain.change import LIVE, RETRYABLE, Change, Failure, Reference, State, check_transition
+from passferry.domain.change import (
+    LIVE,
+    RETRYABLE,
+    Change,
+    Failure,
+    Reference,
+    State,
+    check_transition,
+    is_uuid,
+)
 from passferry.domain.messages import message_for
 from passferry.store_ports import Caller, Delivered, NameTaken, NotNow
 
-CHANGES, ACCESS = schema.changes, schema.access
+CHANGES, USERS, ACCESS = schema.changes, schema.users, schema.access
 
 
 def needed_keys(c: Connection) -> set[str]:
@@ -118,20 +140,40 @@ class SqlLookupStore:
 
 
 def _ids_of(user: str, org: str | None) -> ColumnElement[Any]:
-    """The ids of all changes of ``user``, which are few.
+    """The ids of all changes of ``user``, which are few. A name that was resolved stands for its account.
 
     The indexes begin with the org: naming all orgs is a look into an index for each, naming none is a scan.
     So is what the statement comes to that has the conditions beside its order.
     """
     mine = select(CHANGES.c.id).where(_in_org(org))
-    keys = (Reference("userName", user).key, Reference("id", user).key)
+    # Genesys Cloud's ids were kept in lower case, those of other targets as they were sent.
+    ids = {user, user.lower()} if is_uuid(user) else {user}
+    keys = {Reference("userName", user).key, *(Reference("id", each).key for each in ids)}
+    name, other = USERS.alias("name"), USERS.alias("other")
+    resolved = and_(_in_org(org, name.c.org), name.c.key == Reference("userName", user).key)
+    same_account = and_(other.c.org == name.c.org, other.c.resolved_id == name.c.resolved_id)
+    # By `union`, which no planner takes apart to begin with the changes.
+    references = union(
+        select(name.c.org, literal(Reference("id", "").key).concat(name.c.resolved_id).label("key")).where(
+            resolved
+        ),
+        select(other.c.org, other.c.key).join(name, same_account).where(resolved),
+    ).subquery("account")
     return union_all(
-        mine.where(CHANGES.c.user_key.in_(keys)), mine.where(CHANGES.c.resolved_id == user)
+        mine.where(CHANGES.c.user_key.in_(keys)),
+        mine.where(CHANGES.c.resolved_id.in_(ids)),
+        select(CHANGES.c.id)
+        .join(name, and_(name.c.org == CHANGES.c.org, name.c.resolved_id == CHANGES.c.resolved_id))
+        .where(resolved),
+        # What was resolved to another account is another user's, under whatever name it was sent.
+        select(CHANGES.c.id)
+        .join(references, and_(references.c.org == CHANGES.c.org, references.c.key == CHANGES.c.user_key))
+        .where(func.coalesce(CHANGES.c.resolved_id, "") == ""),
     ).scalar_subquery()
 
 
-def _in_org(org: str | None) -> ColumnElement[bool]:
-    return CHANGES.c.org.in_(select(schema.orgs.c.name)) if org is None else CHANGES.c.org == org
+def _in_org(org: str | None, column: ColumnElement[str] = CHANGES.c.org) -> ColumnElement[bool]:
+    return column.in_(select(schema.orgs.c.name)) if org is None else column == org
 
 
 def _operated(change: Change, act: str, now: float) -> Change:

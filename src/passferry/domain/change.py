@@ -1,5 +1,6 @@
 """A change: one new password for one user of one org, and the states it may go through."""
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -22,6 +23,14 @@ class Evidence(StrEnum):
 
     CONFIRMED = "confirmed"  # the target said so
     INFERRED = "inferred"  # the answer was lost; the target's later state shows that the write had happened
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is a UUID (RFC 9562 section 4), in any letter case."""
+    return _UUID.fullmatch(text) is not None
 
 
 LIVE = frozenset({State.PENDING, State.DELIVERING, State.PARKED})

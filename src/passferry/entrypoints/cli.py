@@ -12,9 +12,26 @@ import typer
 from passferry.entrypoints import cli_audit, cli_changes, cli_keys, cli_orgs
 from passferry.entrypoints.cli_doctor import doctor
 from passferry.entrypoints.cli_import import import_file
-from passferry.entrypoints.cli_io import Code, NoMoreArguments, fail, print_json, read_password, reference
+from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
+    Code,
+    NoMoreArguments,
+    fail,
+    print_json,
+    read_password,
+    reference,
+)
 from passferry.entrypoints.cli_push import push
-from passferry.entrypoints.cli_state import Config, Json, code_of, open_desk, run, settings_from, the_org
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    code_of,
+    open_desk,
+    run,
+    settings_from,
+    the_org,
+    uuid_ids,
+)
 
 if TYPE_CHECKING:
     from passferry.config import Settings
@@ -262,7 +279,9 @@ def simulate(
             ready=ready,
         )
     except OSError as error:
-        problem = f"cannot listen on {listen}: {os.strerror(error.errno) if error.errno else error}"
+        where = f"[{address[0]}]" if ":" in address[0] else address[0]
+        why = os.strerror(error.errno) if error.errno else error
+        problem = f"cannot listen on {where}:{address[1]}: {why}"
     except ValueError as error:
         problem = str(error)
     if problem:
@@ -339,16 +358,16 @@ def verify(
     settings = settings_from(config)
     name = the_org(settings, org)
     password = read_password(password_file)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         same = run(_compare(desk, name, user, password))
     if as_json:
         print_json({"user": user, "org": name, "matches": same})
     elif same is None:
-        print(f"passferry: nothing is known to have been delivered to {user}", file=sys.stderr)
-        print(
-            "hint: only deliveries of this gateway are known, with the verifier switched on and made by now",
-            file=sys.stderr,
-        )
+        by_name = "@" in user
+        to = f"under the name {user}" if by_name else f"to {user}"
+        print(f"passferry: nothing is known to have been delivered {to}", file=sys.stderr)
+        known = "only deliveries of this gateway are known, with the verifier switched on and made by now"
+        print(f"hint: {known}{f'; {BY_ID_ALONE}' if by_name else ''}", file=sys.stderr)
     else:
         print("it is the password last delivered" if same else "it is not the password last delivered")
     raise typer.Exit(Code.PENDING if same is None else Code.DONE if same else Code.FAILED)
@@ -358,7 +377,7 @@ async def _compare(desk: "Desk", org: str, user: str, password: "Password") -> b
     """Whether ``password`` was last delivered to ``user``; None when no verifier of a delivery is kept."""
     from passferry.ports import Binding, SealBroken, UnknownKey
 
-    delivered = await desk.lookup.delivered(org, reference(user))
+    delivered = await desk.lookup.delivered(org, reference(user, uuid_ids=uuid_ids(desk.settings, org)))
     if delivered is None or delivered.verifier is None:
         return None
     binding = Binding("verifier", org, delivered.resolved_id, delivered.change_id)

@@ -101,7 +101,7 @@ def _in_database(config: Path | None, org: str | None, kept: "Head | None") -> "
         key = state.audit_key(desk.sealer)
         return [await check_chain(desk.audit, key, name, kept) for name in names]
 
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         try:
             return run(check(desk))
         except HeadPruned as error:
@@ -184,7 +184,7 @@ def export(
 
     if file == "-" and as_json:
         fail("--json says what was written, and standard output is where the records go", code=Code.USAGE)
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         try:
             done = run(_export(desk, file, org, after))
         except TrailBroken as error:
@@ -264,7 +264,7 @@ def prune(
     from passferry.trail.verify import BrokenFile
 
     hint, code, deleted = "", Code.FAILED, list[int]()
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         try:
             done = run(_prune(desk, files, org, keep, deleted))
         except BrokenFile as error:

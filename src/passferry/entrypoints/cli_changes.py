@@ -1,5 +1,6 @@
 """``passferry changes``: the queue, as a help desk and an operator see it."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -7,6 +8,7 @@ import typer
 
 from passferry.entrypoints.change_view import view
 from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
     Code,
     fail,
     moment,
@@ -52,7 +54,7 @@ def list_changes(
 ) -> None:
     """Changes, newest first."""
     states = _states(state or [])
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         start = _since(since, desk.clock.now())
         run(the_orgs(desk, org))
         found = run(
@@ -61,10 +63,13 @@ def list_changes(
                 user=user,
                 states=states,
                 since=start,
-                limit=limit,
+                limit=limit + 1,  # one more tells whether there are more
             )
         )
+        more, found = len(found) > limit, found[:limit]
         found = run(_explained(desk, found))
+    if more:
+        print(f"these are the newest {limit}, and there are more: --limit N shows up to N", file=sys.stderr)
     if as_json:
         print_json({"changes": [view(change) for change in found]})
         return
@@ -82,7 +87,7 @@ def list_changes(
             )
             for change in found
         ],
-        "no such changes",
+        "no such changes" + (f"\nhint: {BY_ID_ALONE}" if user is not None and "@" in user else ""),
     )
 
 
@@ -104,7 +109,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One change: where it is, and why."""
-    with open_desk(settings_from(config), write=False) as desk:
+    with open_desk(settings_from(config)) as desk:
         change = run(desk.lookup.change(change_id))
         if change is None:
             _unknown(change_id)
@@ -144,7 +149,7 @@ def _operate(change_id: str, act: str, config: Any, as_json: bool) -> None:
     from passferry.store_ports import NotNow
 
     state = ""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         change = None
         try:
             change = run(desk.lookup.operate(change_id, act, operator(), desk.clock.now()))

@@ -1,5 +1,6 @@
 """``passferry import``: many new passwords from one file."""
 
+import errno
 import os
 import shlex
 import stat
@@ -25,6 +26,8 @@ SETTLED = 2.0
 """Seconds for which a file must have stayed as it is: one that is being written may end within a password."""
 OVERTAKEN = "superseded"
 """Of a row whose user has a newer change: told, and no failure; the import is done with it."""
+SAY_EVERY = 60.0
+"""Seconds after which it is said, where no terminal shows a bar, why the rest waits."""
 MOST_SHOWN = 20
 """Mistakes of a file that are listed; one is enough to send nothing."""
 
@@ -59,7 +62,7 @@ def import_file(
 
     to = configured(os.environ)
     stopped: GivenUp | None = None
-    with _opened(file) as (stream, found), Line() as line:
+    with _opened(file, to_delete=delete_after) as (stream, found), Line() as line:
         work = Import(file, stream, found, To(to.url, to.key, org, line), as_json)
         try:
             if dry_run:
@@ -74,11 +77,18 @@ def import_file(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """The file, which nobody else may read; ends the command when others may, or when it is none."""
+def _opened(path: Path, *, to_delete: bool) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """The file, which nobody else may read; ends the command when others may, or when it is none.
+
+    Also when it is ``to_delete`` and has another name, under which the passwords would stay.
+    """
+    no_link = os.O_NOFOLLOW if to_delete else 0
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | no_link)
     except OSError as error:
+        if to_delete and error.errno == errno.ELOOP:
+            what = f"{path} is a symbolic link: to delete it would leave the passwords where it leads"
+            fail(what, f"name the file itself: {os.path.realpath(path)}", Code.USAGE)
         fail(f"cannot read {path}: {error.strerror}", "name a file that you may read", Code.USAGE)
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode):
@@ -87,6 +97,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
     with os.fdopen(opened, "rb") as stream:
         if found.st_mode & 0o077:
             fail(f"other users may use {path}", f"chmod 600 {path}", Code.USAGE)
+        if to_delete and found.st_nlink > 1:
+            what = f"{path} has another name (hard link), under which its passwords would stay"
+            fail(what, f"delete the others: find / -xdev -inum {found.st_ino}", Code.USAGE)
         yield stream, found
 
 
@@ -128,7 +141,7 @@ class Import:
     def _delete(self) -> None:
         """Delete the file, unless another stands in its place by now: that one was never sent."""
         try:
-            now = self.path.stat()
+            now = self.path.lstat()
         except FileNotFoundError:
             return
         if _version(now) == _version(self.found):
@@ -174,7 +187,7 @@ class Import:
                     failed.append({"row": row.number, "status": "refused", "code": code})
                 step(1, "")
         counts = Counter(fine=len(rows.last) - len(failed), refused=len(failed))
-        self._report(rows, counts, failed)
+        self._report(rows, counts, failed, [])
         raise typer.Exit(Code.FAILED if failed else Code.DONE)
 
     # --- sending -----------------------------------------------------------------------------
@@ -221,13 +234,17 @@ class Import:
     def _follow(self, journal: "Journal") -> None:
         from passferry.entrypoints.cli_import_run import follow
 
-        with _bar(len(journal.changes), "delivered") as step:
-            before = 0
+        total, silent = len(journal.changes), not sys.stderr.isatty()
+        with _bar(total, "delivered") as step:
+            before, said = 0, self.gateway.monotonic()
 
             def seen(ended: int, why: str) -> None:
-                nonlocal before
+                nonlocal before, said
                 step(ended - before, why)
-                before = ended
+                before, now = ended, self.gateway.monotonic()
+                if silent and why and now - said >= SAY_EVERY:
+                    said = now
+                    print(f"{ended} of {total} changes have ended; the rest waits: {why}", file=sys.stderr)
 
             follow(self.gateway, journal, seen)
 
@@ -236,7 +253,7 @@ class Import:
         counts = Counter(str(one["status"]) for one in told)
         counts["applied"] += sum(state == "applied" for state, _ in journal.ended.values())
         counts["pending"] += len(journal.changes) - len(journal.ended)
-        self._report(rows, counts, told)
+        self._report(rows, counts, told, journal.waiting())
         failed = [one for one in told if one["status"] != OVERTAKEN]
         done = not failed and (not follow or not counts["pending"])
         kept = delete_after and done and len(told) > len(failed)
@@ -266,15 +283,23 @@ class Import:
             file=sys.stderr,
         )
 
-    def _report(self, rows: "Survey", counts: "Counter[str]", told: list[dict[str, Any]]) -> None:
+    def _report(
+        self,
+        rows: "Survey",
+        counts: "Counter[str]",
+        told: list[dict[str, Any]],
+        waiting: list[dict[str, Any]],
+    ) -> None:
         shown = {state: count for state, count in sorted(counts.items()) if count}
         if self.as_json:
             failed = [one for one in told if one["status"] != OVERTAKEN]
             overtaken = [one for one in told if one["status"] == OVERTAKEN]
-            lists = {"failed": failed, "overtaken": overtaken}
+            lists = {"failed": failed, "overtaken": overtaken, "waiting": waiting}
             print_json({"rows": rows.rows, "repeated": rows.repeated, **shown, **lists})
             return
-        parts = [f"{count} {state}" for state, count in shown.items()]
+        # Not row by row: in a dry run it is most of them, and would hide what did not arrive otherwise.
+        why = {"pending": " (dry run: nothing was written)"} if waiting else {}
+        parts = [f"{count} {state}{why.get(state, '')}" for state, count in shown.items()]
         if rows.repeated:
             parts.append(f"{rows.repeated} of users who have a later row")
         print(f"rows: {rows.rows}; {', '.join(parts) or 'nothing to do'}")

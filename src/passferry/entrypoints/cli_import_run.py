@@ -15,7 +15,8 @@ from urllib.parse import quote, urlencode
 from passferry.client import Reply
 from passferry.entrypoints.cli_http import Line, Unreachable
 from passferry.entrypoints.csv_rows import Mistake, Row, read
-from passferry.entrypoints.import_journal import Journal
+from passferry.entrypoints.http_parse import rfc3339
+from passferry.entrypoints.import_journal import DRY_RUN, Journal
 
 PATIENCE = 600.0
 """Seconds for which a gateway that does not answer, or takes nothing now, is asked again."""
@@ -26,6 +27,8 @@ UNENDED = 64
 LOOK_AT_ALL = 15
 """Of so many looks, one is at every change."""
 ENDED = frozenset({"applied", "refused", "superseded", "expired", "cancelled", "parked"})
+REHEARSED = "rehearsed"
+"""Here, of a pending change that is not looked at soon, since its org is in a dry run."""
 OF_ONE_ROW = frozenset({400, 409, 413})
 """Statuses that say something of a row, and nothing of the others."""
 
@@ -162,18 +165,21 @@ def send(gateway: Gateway, row: Row, changed_at: str, name: str, journal: Journa
 
 
 def follow(gateway: Gateway, journal: Journal, seen: Callable[[int, str], None]) -> None:
-    """Return when every change of ``journal`` has ended, or waits for a person.
+    """Return when every change of ``journal`` has ended, or waits for a person or for the end of a dry run.
 
     ``seen`` is told after each look how many have ended, and why the rest waits, if there is a reason.
     Raises ``GivenUp``.
     """
     looks = 0
-    while waiting := [row for row in journal.changes if row not in journal.ended]:
+    ended, rehearsed = journal.ended, journal.rehearsed
+    while waiting := [row for row in journal.changes if row not in ended and row not in rehearsed]:
         unended, why = 0, ""
         for row in waiting:
             state, code = _look(gateway, journal.changes[row])
             if state in ENDED:
                 journal.end(row, state, code)
+            elif state == REHEARSED:
+                journal.rehearsed.add(row)
             else:
                 unended, why = unended + 1, code
             if unended >= UNENDED and looks % LOOK_AT_ALL:
@@ -194,8 +200,13 @@ def _look(gateway: Gateway, change_id: str) -> tuple[str, str]:
             "see the access key",
             again=False,
         )
-    error = answer.body.get("error")
-    return str(answer.body.get("status")), str(error.get("code")) if isinstance(error, dict) else ""
+    error, state = answer.body.get("error"), str(answer.body.get("status"))
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if state == "pending" and code == DRY_RUN:
+        again = rfc3339(str(answer.body.get("nextAttemptAt")))
+        if again is not None and again > time.time():  # when the dry run has ended, it is due at once
+            state = REHEARSED
+    return state, code
 
 
 def check(gateway: Gateway, row: Row) -> str | None:

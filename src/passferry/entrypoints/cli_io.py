@@ -200,11 +200,23 @@ def moment(text: str, now: float) -> float | None:
     return parsed.timestamp() if parsed.tzinfo is not None else None
 
 
-def reference(user: str) -> "Reference":
-    """``user`` as the HTTP interface reads it: with ``@`` a userName, else the target's id."""
-    from passferry.domain.change import Reference
+def reference(user: str, *, uuid_ids: bool) -> "Reference":
+    """``user`` as the HTTP interface reads it: with ``@`` a userName, else the target's id.
 
-    return Reference("userName" if "@" in user else "id", user)
+    ``uuid_ids``: ids at the org's target are UUIDs, which are kept in lower case.
+    """
+    from passferry.domain.change import Reference, is_uuid
+
+    if "@" in user:
+        return Reference("userName", user)
+    return Reference("id", user.lower() if uuid_ids and is_uuid(user) else user)
+
+
+BY_ID_ALONE = (
+    "a name stands for its user once a change that was sent by that name was tried;"
+    " what came by id alone (SCIM) is found by the id"
+)
+"""Why nothing may be found of a user who has changes."""
 
 
 class NoMoreArguments(TyperCommand):

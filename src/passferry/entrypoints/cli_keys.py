@@ -72,7 +72,7 @@ def rotate(
     if prepare:
         _prepare(settings, as_json)
         return
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         done = _rotated(desk, settings)
     if done.unreadable:
         listed = "\n".join(f"- {each}" for each in done.unreadable[:20])
@@ -89,7 +89,7 @@ def rotate(
 
 
 def _prepare(settings: "Settings", as_json: bool) -> None:
-    with open_desk(settings, write=False) as desk, _ring_of(settings):
+    with open_desk(settings) as desk, _ring_of(settings):
         keys = desk.keys.keys()
         if keys.old:
             fail("a rotation was cut short", "finish it first: `passferry keys rotate`")

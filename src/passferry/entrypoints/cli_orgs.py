@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from passferry.entrypoints.cli_io import (
+    BY_ID_ALONE,
     Code,
     NoMoreArguments,
     fail,
@@ -15,7 +16,17 @@ from passferry.entrypoints.cli_io import (
     reference,
     timestamp,
 )
-from passferry.entrypoints.cli_state import Config, Json, open_desk, operator, run, settings_from, the_org
+from passferry.entrypoints.cli_state import (
+    Config,
+    Json,
+    open_desk,
+    operator,
+    run,
+    settings_from,
+    the_org,
+    the_orgs,
+    uuid_ids,
+)
 
 if TYPE_CHECKING:
     from passferry.config import Settings
@@ -41,10 +52,16 @@ class OrgLine:
     blocked_until: float | None
     live: int
     dry_run: bool = False
+    served: bool = True
 
     @property
     def state(self) -> str:
-        """running, paused (by whom or why), or waiting until the target's limit is over; or in a dry run."""
+        """running, paused (by whom or why), or waiting until the target's limit is over; or in a dry run.
+
+        Or that no gateway has served it yet.
+        """
+        if not self.served:
+            return "not served yet"
         state = f"waiting until {timestamp(self.blocked_until)}" if self.blocked_until else "running"
         state = f"paused ({self.paused})" if self.paused else state
         return f"{state}, dry run" if self.dry_run else state
@@ -65,7 +82,7 @@ class OrgLine:
 def list_orgs(config: Config = None, as_json: Json = False) -> None:
     """The configured orgs, whether they run, and how many changes are under way."""
     settings = settings_from(config)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         lines = run(_lines(desk))
     if as_json:
         print_json({"orgs": [line.as_json() for line in lines]})
@@ -84,7 +101,10 @@ async def _lines(desk: "Desk") -> list[OrgLine]:
     now, figures = desk.clock.now(), await desk.figures.orgs()
     lines = []
     for name, org in desk.settings.orgs.items():
-        found = figures[name]
+        found = figures.get(name)
+        if found is None:  # configured since `serve` was started
+            lines.append(OrgLine(name, _target(org), None, None, 0, org.dry_run, served=False))
+            continue
         blocked = found.blocked_until if found.blocked_until > now else None
         live = found.waiting + found.parked
         lines.append(OrgLine(name, _target(org), found.paused, blocked, live, org.dry_run))
@@ -111,7 +131,8 @@ def resume(org: OrgName, config: Config = None, as_json: Json = False) -> None:
 def _set_paused(org: str, paused: str | None, config: Any, as_json: bool) -> None:
     settings = settings_from(config)
     name = the_org(settings, org)
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings) as desk:
+        run(the_orgs(desk, name))
         run(_pause(desk, name, paused))
     if as_json:
         print_json({"org": name, "paused": paused})
@@ -140,7 +161,8 @@ def forget_user(
     settings = settings_from(config)
     name = the_org(settings, org)
     state, found = "", None
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings) as desk:
+        run(the_orgs(desk, name))
         try:
             found = run(_forget(desk, name, user))
         except NotNow as error:
@@ -151,6 +173,8 @@ def forget_user(
             "wait until it ended, or `passferry changes cancel` it; then once more",
         )
     if found is None:
+        if "@" in user:
+            fail("nothing is kept under this name", BY_ID_ALONE)
         fail("nothing is kept of such a user", "`passferry changes list --user USER` shows what is")
     if as_json:
         print_json({"org": name, "user": user, "changes": found.changes, "verifier": found.verifier})
@@ -163,7 +187,8 @@ async def _forget(desk: "Desk", org: str, user: str) -> "Forgotten | None":
 
     configured = desk.settings.orgs.get(org)
     limits = Limits(request=configured.request_timeout) if configured is not None else Limits()
-    return await desk.keep.forget_user(org, reference(user), operator(), desk.clock.now(), limits.doubt)
+    whom = reference(user, uuid_ids=uuid_ids(desk.settings, org))
+    return await desk.keep.forget_user(org, whom, operator(), desk.clock.now(), limits.doubt)
 
 
 # --- access ----------------------------------------------------------------------------------
@@ -191,7 +216,7 @@ def add(
     _check_add(name, role, user_template)
     settings = settings_from(config)
     named = [the_org(settings, each) for each in org or []]
-    with open_desk(settings, write=True) as desk:
+    with open_desk(settings, create=True) as desk:
         key, callers = None, list["Caller"]()
         with suppress(NameTaken):
             key = run(_mint(desk, name, role, tuple(named), user_template))
@@ -257,7 +282,7 @@ def list_keys(config: Config = None, as_json: Json = False) -> None:
     from passferry.access import NOWHERE, as_configured
 
     settings = settings_from(config)
-    with open_desk(settings, write=False) as desk:
+    with open_desk(settings) as desk:
         callers = [caller for caller, _ in run(desk.access.keys())]
     callers = [as_configured(each, settings.sources) for each in callers]
     if as_json:
@@ -303,7 +328,7 @@ def resume_source(
     as_json: Json = False,
 ) -> None:
     """Let a source send again that was stopped because it sent more changes in an hour than it may."""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         done = run(desk.access.resume(name, operator(), desk.clock.now()))
     if not done:
         fail(f"no source named {name!r} is stopped", "`passferry access list` shows which are")
@@ -320,7 +345,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke the keys of a name; within a second they are refused."""
-    with open_desk(settings_from(config), write=True) as desk:
+    with open_desk(settings_from(config)) as desk:
         done = run(desk.access.revoke(name, operator(), desk.clock.now()))
     if not done:
         fail(f"there is no key named {name!r}", "`passferry access list` shows the names")

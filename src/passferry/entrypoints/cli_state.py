@@ -52,14 +52,18 @@ def code_of(error: "StateError") -> Code:
 
 
 @contextmanager
-def open_desk(settings: "Settings", *, write: bool) -> Iterator["Desk"]:
-    """The store and the key ring; ends the command with exit code 2 when they cannot be used."""
+def open_desk(settings: "Settings", *, create: bool = False) -> Iterator["Desk"]:
+    """The store and the key ring; ends the command with exit code 2 when they cannot be used.
+
+    Only a command that sets a gateway up says ``create``. With any other, state that is not there is that of
+    another user or another place: made anew, it would report success and change nothing of the gateway's.
+    """
     from passferry import state
     from passferry.store_ports import StoreAway, StoreBusy, StoreFull, StoreLost
 
     with ExitStack() as held:
         try:
-            desk = held.enter_context(state.open_desk(settings, write=write))
+            desk = held.enter_context(state.open_desk(settings, create=create))
         except state.StateError as error:
             fail(error.what, error.hint, code_of(error))
         try:
@@ -99,11 +103,18 @@ def the_org(settings: "Settings", org: str | None) -> str:
     return name
 
 
+def uuid_ids(settings: "Settings", org: str) -> bool:
+    """Whether the ids of the org's users are UUIDs; as those of Genesys Cloud, where it is not configured."""
+    configured = settings.orgs.get(org)
+    return configured is None or configured.target == "genesys"
+
+
 async def the_orgs(desk: "Desk", org: str | None) -> list[str]:
     """All orgs that the database knows, or only ``org``; ends the command when it does not know that."""
     names = sorted(await desk.audit.heads())
     if org is not None and org not in names:
-        fail(f"there is no org {org!r}", f"--org ORG; the orgs are: {', '.join(names)}", Code.USAGE)
+        hint = f"the orgs of this state are: {', '.join(names)}; `serve` adds those that are configured"
+        fail(f"there is no org {org!r}", hint, Code.USAGE)
     return names if org is None else [org]
 
 

@@ -16,13 +16,12 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
-from passferry.domain.change import Reference, State
+from passferry.domain.change import Reference, State, is_uuid
 from passferry.domain.password import Password
 
 LONGEST_REFERENCE = 320
 """Characters of a user's id or name: 64 of a local part, @, 255 of a domain (RFC 5321 section 4.5.3.1)."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
@@ -169,8 +168,7 @@ def reference(asked: Asked, template: str | None, uuid_ids: bool) -> Reference:
     """
     given = asked.user_id if asked.user_id is not None else asked.user_name or ""
     value, is_name = given, asked.user_id is None or "@" in given
-    is_uuid = _UUID.fullmatch(given) is not None
-    if template is not None and "@" not in given and not is_uuid and _is_reference(given):
+    if template is not None and "@" not in given and not is_uuid(given) and _is_reference(given):
         value, is_name = template.replace("{uid}", given), True
     if not _is_reference(value):
         raise Problem(
@@ -180,7 +178,7 @@ def reference(asked: Asked, template: str | None, uuid_ids: bool) -> Reference:
         )
     if is_name:
         return Reference("userName", value)
-    if uuid_ids and not is_uuid:
+    if uuid_ids and not is_uuid(given):
         raise Problem(400, "user.invalid", "userId must be a UUID, or an email address, which is a userName")
     return Reference("id", value.lower() if uuid_ids else value)
 

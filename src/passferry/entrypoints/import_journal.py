@@ -20,6 +20,10 @@ STALE = "change.stale"
 """Of a refused row: a newer change of its user was accepted before. The only refusal that nobody can mend."""
 
 
+DRY_RUN = "dry.run"
+"""Of a pending change that would have been written, were its org not in a dry run."""
+
+
 class Busy(Exception):
     """Another import of the same file runs."""
 
@@ -35,13 +39,17 @@ def identity(found: os.stat_result) -> str:
 
 @dataclass(slots=True)
 class Journal:
-    """Of each row that was answered: the change's id or the refusal's code; and how the change ended."""
+    """Of each row that was answered: the change's id or the refusal's code; and how the change ended.
+
+    ``rehearsed`` are the rows whose org is in a dry run: they wait for its end, and nothing is written down.
+    """
 
     file: IO[bytes] = field(repr=False)
     path: Path
     changes: dict[int, str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     ended: dict[int, tuple[str, str]] = field(default_factory=dict)  # state and code
+    rehearsed: set[int] = field(default_factory=set)
 
     def accepted(self, row: int, change_id: str) -> None:
         """The row is the change of that id."""
@@ -83,6 +91,13 @@ class Journal:
             if state != "applied"
         ]
         return sorted(refused + ended, key=lambda one: int(str(one["row"])))
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What is reported of each row that waits until its org's dry run ends."""
+        return [
+            {"row": row, "status": "pending", "code": DRY_RUN, "changeId": self.changes[row]}
+            for row in sorted(self.rehearsed)
+        ]
 
     def remove(self) -> None:
         """Delete it: everything is done."""
