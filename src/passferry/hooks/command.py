@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from passferry.hooks.arguments import Usage
-from passferry.hooks.codes import DONE, USAGE
+from passferry.hooks.codes import DONE, SET_UP_WRONGLY, USAGE
 from passferry.hooks.conceal import wipe_arguments
 
 HOOKS = {
@@ -22,6 +22,8 @@ HOOKS = {
 }
 WITH_PASSWORDS = frozenset({"ltb"})
 """Hooks that get passwords as arguments."""
+SHOWN_TO_USERS = frozenset({"pam", "ltb"})
+"""Hooks whose standard output is for whoever changes a password, and whose standard error is thrown away."""
 HELP = """\
 Usage: passferry hook COMMAND [OPTIONS]
 
@@ -57,6 +59,11 @@ def main(arguments: Sequence[str]) -> int:
         return int(importlib.import_module(HOOKS[name]).run(arguments[1:]))
     except Usage as error:
         text = str(error)
+    from passferry.hooks import journal
+
+    journal.complain(name, text)
+    if name in SHOWN_TO_USERS:
+        print(SET_UP_WRONGLY)
     print(f"passferry hook {name}: {text}", file=sys.stderr)
     return USAGE
 
