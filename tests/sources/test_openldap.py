@@ -302,11 +302,11 @@ def change(whom: str, new: str, old: str | None = None) -> bytes:
     return ber(0x77, ber(0x80, b"1.3.6.1.4.1.4203.1.11.1") + ber(0x81, value))
 
 
-def search_all() -> bytes:
+def search_all(base: str = SUFFIX) -> bytes:
     """Of names only."""
     numbers = ber(0x0A, b"\2") + ber(0x0A, b"\0") + ber(0x02, b"\0") + ber(0x02, b"\0") + ber(0x01, b"\0")
     wanted = ber(0x87, b"objectClass") + ber(0x30, ber(0x04, b"1.1"))
-    return ber(0x63, ber(0x04, b"dc=example,dc=org") + numbers + wanted)
+    return ber(0x63, ber(0x04, base.encode()) + numbers + wanted)
 
 
 @contextmanager
@@ -332,6 +332,17 @@ def test_the_success_of_something_else_is_not_taken_for_that_of_a_change(scene: 
         time.sleep(SETTLED)
     scene.nothing_for(victim)
     assert scene.directory.takes(victim, FIRST)
+
+
+def test_the_failure_of_something_else_is_not_taken_for_that_of_a_change(scene: Scene) -> None:
+    """Searches of nothing fail under the number of a change while it is made: it arrives all the same."""
+    who, set_so_far = scene.user(), [FIRST]
+    with logged_in(scene.directory.port, who, FIRST) as line:
+        for number in range(2, 6):
+            mine = change(who, f"Same-Passw0rd-{number}", set_so_far[-1])
+            line.sendall(message(number, mine) + 200 * message(number, search_all(f"cn=no,{SUFFIX}")))
+            set_so_far.append(f"Same-Passw0rd-{number}")
+            scene.arrived(who, *set_so_far[1:])
 
 
 # --- bad days --------------------------------------------------------------------------------
