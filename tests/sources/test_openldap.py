@@ -123,6 +123,17 @@ def test_a_password_that_users_set_themselves_arrives(scene: Scene) -> None:
     scene.arrived(who, "New-Passw0rd-1")
 
 
+def test_what_users_might_write_before_they_still_may(scene: Scene) -> None:
+    """``shadowLastChange``, which clients write along with a password, by Debian's own rule; no more."""
+    who = scene.user()
+    code, said = scene.directory.modify(
+        write(who, "replace 20000", attribute="shadowLastChange"), by=who, old=FIRST
+    )
+    assert code == 0, said
+    code, said = scene.directory.modify(write(who, "replace Chief", attribute="title"), by=who, old=FIRST)
+    assert (code, "Insufficient access (50)" in said) == (50, True), said
+
+
 @pytest.mark.parametrize("name", ["userid", "0.9.2342.19200300.100.1.1", "UID"])
 def test_another_spelling_of_a_name_is_no_way_around_the_policy(scene: Scene, name: str) -> None:
     """slapd takes it for the same user, and so does the hook: it is checked, and it arrives."""
