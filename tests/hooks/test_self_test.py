@@ -186,6 +186,16 @@ def test_every_stack_of_the_page_is_good() -> None:
     assert [each.grade for each in judge(entries("page", text), {"/x": script}, None)] == [Grade.OK]
 
 
+def test_every_command_of_a_page_is_where_the_installation_puts_it() -> None:
+    """On a source's machine `passferry` is in no PATH: what is to be pasted names it in full."""
+    pages = {page.name: page.read_text() for page in PAGE.parent.glob("*.md")}
+    lines = {line.strip() for text in pages.values() for line in text.splitlines() if line.startswith("    ")}
+    commands = [line for line in lines if re.search(r"passferry hook ", line)]
+    assert len(commands) > 8
+    assert [line for line in commands if "/opt/passferry/bin/passferry hook" not in line] == []
+    assert "    python3 -m venv /opt/passferry\n" in pages["hand-over.md"]
+
+
 NEVER = "the stack never ends in success"
 NOT_PASSED = "no change of a password passes this line"
 
