@@ -56,6 +56,14 @@ def test_a_wrong_call_is_in_the_machines_log_and_shown_where_users_look(
     assert reason in done.stderr
 
 
+def test_a_name_that_is_not_known_is_in_the_machines_log(tmp_path: Path) -> None:
+    """Without the name, which could be anything; whoever asks for help, or gives none, made no mistake."""
+    done, log = hook(tmp_path, "pan", "--push")
+    assert (done.returncode, log) == (2, "hook: it was called by a name that is not known\n")
+    for arguments in (["--help"], ["pam", "--help"], []):
+        assert hook(tmp_path, *arguments)[1] == log
+
+
 @pytest.mark.parametrize("name", ["flush", "openldap"])
 def test_wrong_settings_are_named_to_an_operator(tmp_path: Path, name: str) -> None:
     """Also where the machine has no log, as in a container."""
