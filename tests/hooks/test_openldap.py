@@ -282,3 +282,16 @@ def test_the_self_test_reads_both_kinds_of_configuration() -> None:
         assert [check.grade for check in judge(found, "/run/x.sock")] == [Grade.OK]
     wrong = LDIF.replace("olcDbSocketExtensions: connid\n", "")
     assert [check.grade for check in judge(entries(wrong.encode()), "/run/x.sock")] == [Grade.FAIL]
+
+
+@pytest.mark.parametrize("gap", ["\t", " \t ", "\n\t"])
+def test_the_self_test_reads_a_file_with_tabs_and_capitals(gap: str) -> None:
+    """As slapd does: any white space, also that of a line that goes on, and keywords in any letters."""
+    text = "\n".join(
+        gap.join([line.split()[0].title(), *line.split()[1:]]) if line.split() else ""
+        for line in CONF.splitlines()
+    )
+    assert text != CONF
+    assert [check.grade for check in judge(entries_of_conf(text), "/run/x.sock")] == [Grade.OK]
+    (local,) = judge(entries_of_conf(f"localSSF{gap}128\nsecurity{gap}ssf=72\n{text}"), "/run/x.sock")
+    assert local.grade is Grade.OK

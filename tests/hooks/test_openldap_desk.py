@@ -116,6 +116,34 @@ def test_a_change_that_was_not_made_does_not(scene: Scene, case: str) -> None:
     assert scene.work() == []
 
 
+def test_a_failure_of_something_else_under_its_number_does_not_hide_a_change(scene: Scene) -> None:
+    """A client may use one number twice: the success that follows may be the change's, so slapd is asked."""
+    scene.modify()
+    scene.result(code=32)
+    assert len(scene.desk.held) == 0  # at its end the hook does not wait for it
+    scene.result()
+    assert scene.work() == [("alice", "New-Passw0rd-1")]
+
+
+def test_a_change_that_failed_is_forgotten_and_slapd_not_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question would be one failed login of its user. When its time is over the password is wiped."""
+    clock = [0.0]
+    desk = scene.desk = Desk(scene.gateway, scene.folder / "ldapi", "uid", lambda: clock[0])
+    scene.modify()
+    (pending,) = desk.held._held.values()
+    scene.result(code=19)
+    clock[0] = held.SECONDS
+    assert scene.work() == []
+    assert scene.asked == []
+    assert not any(pending.secret)
+    monkeypatch.setattr(held, "MOST", 1)
+    for _ in range(2):  # nor does it take the place of others
+        assert scene.modify() == b"CONTINUE\n"
+        scene.result(code=19)
+
+
 def test_the_verdict_is_the_gateways(scene: Scene) -> None:
     """Its sentence is what the client reads, and nothing is held."""
     scene.gateway.verdict = Answer(Verdict.REFUSED, "Too short.")

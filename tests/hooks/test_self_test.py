@@ -1,6 +1,7 @@
 """The self-test: what is wrong with a set-up is said in the words of its source."""
 
 import os
+import re
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,96 @@ def test_each_mistake_in_a_stack_is_named(old: str, new: str, expected: Grade) -
     assert old in GOOD
     order = [Grade.OK, Grade.WARN, Grade.FAIL]
     assert max(grades(GOOD.replace(old, new)), key=order.index) is expected
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources" / "pam.md"
+DEBIAN = f"""\
+password requisite                  pam_pwquality.so retry=3
+password requisite                  {EXEC} --check
+password [success=1 default=ignore] pam_unix.so obscure use_authtok try_first_pass yescrypt
+password requisite                  pam_deny.so
+password required                   pam_permit.so
+password optional                   {EXEC} --push
+"""
+PUSH = f"password optional                   {EXEC} --push\n"
+
+
+def test_every_stack_of_the_page_is_good() -> None:
+    """Debian's and a service's own, with either module, and the one that keeps system accounts out."""
+    page = PAGE.read_text()
+    scripts = {f"/etc/passferry/pam-{mode}": f"passferry hook pam --{mode}" for mode in ("check", "push")}
+    stacks = re.findall(r"(?:^    password .*\n)+", page, re.MULTILINE)
+    judged = [[each.grade for each in judge(entries("page", text), scripts, (1, 7))] for text in stacks]
+    assert judged == [[Grade.OK] * 2] * 4 + [[Grade.OK]]
+    (script,) = re.findall(r"(?:^    .*\n)*    sys\.argv = .*\n", page, re.MULTILINE)
+    text = "password optional pam_script.so dir=/x"
+    assert [each.grade for each in judge(entries("page", text), {"/x": script}, None)] == [Grade.OK]
+
+
+def test_every_command_of_a_page_is_where_the_installation_puts_it() -> None:
+    """On a source's machine `passferry` is in no PATH: what is to be pasted names it in full."""
+    pages = {page.name: page.read_text() for page in PAGE.parent.glob("*.md")}
+    lines = {line.strip() for text in pages.values() for line in text.splitlines() if line.startswith("    ")}
+    commands = [line for line in lines if re.search(r"passferry hook ", line)]
+    assert len(commands) > 8
+    assert [line for line in commands if "/opt/passferry/bin/passferry hook" not in line] == []
+    assert "    python3 -m venv /opt/passferry\n" in pages["hand-over.md"]
+
+
+NEVER = "the stack never ends in success"
+NOT_PASSED = "no change of a password passes this line"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DEBIAN, []),
+        (DEBIAN.replace("[success=1 default=ignore] pam_unix", "required pam_unix"), [NEVER, NEVER]),
+        (
+            DEBIAN.replace(PUSH, "").replace(
+                "password requisite                  pam_deny", f"{PUSH}password requisite pam_deny"
+            ),
+            [NEVER, NEVER],
+        ),
+        (DEBIAN.replace("[success=1 default=ignore] pam_unix", "sufficient pam_unix"), [NOT_PASSED]),
+        (
+            DEBIAN.replace("[success=1 default=ignore] pam_unix", "[success=done default=die] pam_unix"),
+            [NOT_PASSED],
+        ),
+        (DEBIAN.replace("success=1", "success=3"), [NOT_PASSED]),
+        (DEBIAN.replace("success=1", "success=4"), [NEVER, NEVER]),
+        (
+            DEBIAN.replace("requisite                  pam_pwq", "[success=1 default=die] pam_pwq"),
+            [NOT_PASSED],
+        ),
+        (
+            DEBIAN.replace(f"requisite                  {EXEC}", f"sufficient {EXEC}"),
+            ["a sufficient check", NEVER],
+        ),
+        (DEBIAN.replace(f"requisite                  {EXEC}", f"[success=done] {EXEC}"), [NEVER, NEVER]),
+        (DEBIAN.replace(f"optional                   {EXEC}", f"sufficient {EXEC}"), ["a sufficient push"]),
+        (GOOD.replace("required  pam_unix", "sufficient pam_unix"), [NOT_PASSED]),
+        (GOOD.replace("--push", "--pusch"), ["the hook does not know '--pusch'"]),
+        (GOOD.replace("--push", "--push --confg /x"), ["the hook does not know '--confg'"]),
+        (GOOD.replace("--push", "--push --check"), ["give one of --check, --push"]),
+        (GOOD.replace("--push", ""), ["give one of --check, --push"]),
+        (GOOD.replace("--push", "--push --config"), ["--config needs a value"]),
+    ],
+)
+def test_a_hook_that_is_not_run_with_every_change_fails(text: str, said: list[str]) -> None:
+    """Jumps, ends and denials on the way of a change that succeeds; options that the hook does not know."""
+    failed = [check.what for check in judge(entries("f", text), {}, (1, 7)) if check.grade is Grade.FAIL]
+    assert len(failed) == len(said), failed
+    assert all(word in what for word, what in zip(said, failed, strict=True)), failed
+
+
+def test_conditions_and_other_directories_may_go_either_way() -> None:
+    """A line that spares system accounts, in both its forms; Kerberos before ``pam_unix``, as in Debian."""
+    spared = "password [success=1 default=ignore] pam_succeed_if.so quiet uid < 1000\n"
+    kerberos = "password [success=2 default=ignore] pam_krb5.so minimum_uid=1000\npassword [success=1"
+    assert grades(DEBIAN.replace(PUSH, spared + PUSH)) == [Grade.OK, Grade.OK]
+    assert grades(DEBIAN.replace("password [success=1", kerberos)) == [Grade.OK, Grade.OK]
+    assert grades("@include common-password\n" + PUSH.replace("\n", "  # a comment\n")) == [Grade.OK]
 
 
 def test_order_and_version_decide() -> None:

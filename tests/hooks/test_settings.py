@@ -149,6 +149,36 @@ def test_files_of_another_user_are_refused(
     assert load(file, {}, whose_ever=True).key == KEY
 
 
+@pytest.mark.parametrize("content", [None, b"\xff", b"[hook\n", b"hook = 5\n"])
+def test_of_a_file_that_cannot_be_read_nothing_else_is_said(file: Path, content: bytes | None) -> None:
+    """What may stand in it is not said to be missing; a wrong variable is told."""
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(0o600)
+    (problem,) = problems(file)
+    assert str(file) in problem
+    assert len(problems(file, {"PASSFERRY_HOOK_SECONDS": "long"})) == 2
+
+
+def test_where_the_file_may_not_be_looked_for_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is not open to who runs the hook, or else a name that no folder takes."""
+    monkeypatch.setattr(module, "DEFAULT_FILE", tmp_path / ("x" * 300))
+    (problem,) = problems(None)
+    assert problem.startswith("cannot read the configuration")
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_a_key_file_without_a_key_is_named(file: Path, tmp_path: Path, content: str) -> None:
+    """It is there, and there is nothing in it."""
+    secret = tmp_path / "key"
+    secret.write_text(content)
+    secret.chmod(0o600)
+    found = problems(write(file, f'url = "https://a.example"\napi_key_file = "{secret}"'))
+    assert found == [f"there is no access key in {secret}: `passferry access add` makes one"]
+
+
 @pytest.mark.parametrize("content", [b"\xff", b"[hook\n", b"hook = 5\n", b"[hook]\nurl = \n"])
 def test_a_file_that_is_none_is_a_mistake(file: Path, content: bytes) -> None:
     """Bytes that are no UTF-8, no TOML, or no table end in problems, not in a traceback."""

@@ -16,6 +16,8 @@ import pytest
 
 import passferry
 from hook_texts import PASSWORDS
+from passferry.hooks.self_test import Grade
+from passferry.hooks.self_test_pam import entries, judge
 from passferry.simulator import Settings
 from process.harness import Home, Running, StandIn, home
 from process.test_hooks import Source, arrives, users
@@ -26,6 +28,15 @@ password requisite pam_script.so dir={folder}/check
 password required  pam_unix.so use_authtok yescrypt
 password optional  pam_script.so dir={folder}/push onerr=success
 """
+DEBIAN = """\
+password requisite pam_pwquality.so retry=3 minlen=6 minclass=0 difok=0 dictcheck=0 usercheck=0
+password requisite pam_script.so dir={folder}/check
+password [success=1 default=ignore] pam_unix.so obscure use_authtok try_first_pass yescrypt
+password requisite pam_deny.so
+password required  pam_permit.so
+password optional  pam_script.so dir={folder}/push onerr=success
+"""
+"""What Debian ships, and the hook's two lines."""
 SCRIPT = """\
 #!{python} -I
 import sys
@@ -61,11 +72,15 @@ class Machine:
         plain = "password required pam_unix.so yescrypt\n"
         stack = STACK.format(folder=self.folder)
         for service, text in (("chpasswd", plain), ("passwd", stack), ("passferry-test", stack)):
-            (self.folder / "etc" / "pam.d" / service).write_text(text)
+            self.service(service, text)
         for account in accounts:
             made = self.inside("useradd", "--no-create-home", account)
             assert made.returncode == 0, made.stderr
             self.inside("chpasswd", stdin=f"{account}:Old-Horse-9-x\n")
+
+    def service(self, name: str, stack: str) -> None:
+        """Have ``stack`` for the passwords of a service."""
+        (self.folder / "etc" / "pam.d" / name).write_text(stack)
 
     def inside(self, *command: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
         """Run ``command`` where /etc is the copy."""
@@ -138,6 +153,63 @@ def test_what_root_sets_arrives_exactly(scene: Scene) -> None:
         done = scene.machine.pamtester(scene.accounts[0], password)
         assert done.returncode == 0, (name, done.stdout, done.stderr)
         arrives(scene.target, scene.accounts[0], password)
+
+
+def test_debians_common_password_with_two_lines_more_checks_and_pushes(scene: Scene) -> None:
+    """What the policy refuses changes nothing, and what it takes arrives."""
+    account, machine = scene.accounts[0], scene.machine
+    machine.service("passferry-test", DEBIAN.format(folder=machine.folder))
+    before = machine.hash_of(account)
+    assert machine.pamtester(account, "weakweakweak").returncode != 0
+    assert machine.hash_of(account) == before
+    done = machine.pamtester(account, "Debians-Horse-9")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert machine.hash_of(account) != before
+    arrives(scene.target, account, "Debians-Horse-9")
+
+
+UNIX, CHECK = "[success=1 default=ignore] pam_unix", "requisite pam_script"
+SPOILED = [
+    ("success=1", "success=2"),  # not by that
+    ("success=1", "success=3"),
+    ("success=1", "success=4"),
+    (UNIX, "required pam_unix"),
+    (UNIX, "sufficient pam_unix"),
+    (UNIX, "[success=done default=die] pam_unix"),
+    (UNIX, "[success=1] pam_unix"),
+    (CHECK, "sufficient pam_script"),
+    (CHECK, "[success=done default=die] pam_script"),
+    (CHECK, "[success=1 default=die] pam_script"),
+    ("requisite pam_pwquality", "[success=1 default=die] pam_pwquality"),
+    ("requisite pam_pwquality", "[success=ignore default=die] pam_pwquality"),
+    ("requisite pam_deny", "optional  pam_script.so dir={folder}/push\npassword requisite pam_deny"),
+]
+
+
+def test_libpam_goes_the_way_that_the_self_test_foretells(scene: Scene) -> None:
+    """Of each way to spoil Debian's stack: whether a change that succeeds passes both lines of the hook."""
+    account, machine = scene.accounts[0], scene.machine
+    marks = machine.folder / "marks"
+    for mode in ("check", "push"):
+        script = marks / mode / "pam_script_passwd"
+        script.parent.mkdir(parents=True)
+        script.write_text(f"#!/bin/sh\n: > {marks}/{mode}.ran\n# passferry hook pam --{mode}\n")
+        script.chmod(0o755)
+    scripts = {
+        str(marks / mode): (marks / mode / "pam_script_passwd").read_text() for mode in ("check", "push")
+    }
+    for number, (old, new) in enumerate(SPOILED):
+        assert old in DEBIAN
+        stack = DEBIAN.replace(old, new, 1).format(folder=marks)
+        machine.service("passferry-test", stack)
+        for mark in marks.glob("*.ran"):
+            mark.unlink()
+        before = machine.hash_of(account)
+        done = machine.pamtester(account, f"Spoiled-Horse-{number}")
+        changed = done.returncode == 0 and machine.hash_of(account) != before
+        ran = {mode for mode in ("check", "push") if changed and (marks / f"{mode}.ran").exists()}
+        judged = judge(entries("x", stack), scripts, None)
+        assert [each.grade is Grade.FAIL for each in judged].count(False) == len(ran), (new, done.stderr)
 
 
 def test_passwd_of_a_user_is_vetoed_before_and_pushed_after(scene: Scene) -> None:

@@ -3,8 +3,10 @@
 import base64
 import os
 import pwd
+import re
 import shutil
 import socket
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from urllib.parse import quote
 from process.harness import until
 from sources.programs import daemon, done, said, used
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources" / "openldap.md"
 SUFFIX = "dc=example,dc=org"
 ADMIN = f"cn=admin,{SUFFIX}"
 ADMIN_PASSWORD = "Directory-admin-1"
@@ -40,6 +43,7 @@ cn: schema
 
 include: file:///etc/ldap/schema/core.ldif
 include: file:///etc/ldap/schema/cosine.ldif
+include: file:///etc/ldap/schema/nis.ldif
 include: file:///etc/ldap/schema/inetorgperson.ldif
 
 dn: olcDatabase=mdb,cn=config
@@ -52,8 +56,9 @@ olcRootPW: Directory-admin-1
 olcDbDirectory: {folder}/data
 olcAccess: to attrs=userPassword by self write by dn.exact="cn=portal,{suffix}" write
   by anonymous auth by * none
-olcAccess: to attrs=entry by self write by dn.exact="cn=portal,{suffix}" write by * read
-olcAccess: to * by self write by dn.exact="cn=portal,{suffix}" write by * read
+olcAccess: to attrs=shadowLastChange by self write by * read
+olcAccess: to attrs=description by self write by * read
+olcAccess: to * by dn.exact="cn=portal,{suffix}" write by * read
 
 dn: olcOverlay=ppolicy,olcDatabase={{1}}mdb,cn=config
 objectClass: olcOverlayConfig
@@ -102,7 +107,8 @@ def person(uid: str, password: str | None = FIRST) -> str:
     coded = (
         "" if password is None else f"userPassword:: {base64.b64encode(used(password).encode()).decode()}\n"
     )
-    return f"dn: {dn(uid)}\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: {uid}\nuid: {uid}\n{coded}\n"
+    kinds = "objectClass: inetOrgPerson\nobjectClass: shadowAccount\n"
+    return f"dn: {dn(uid)}\n{kinds}cn: {uid}\nsn: {uid}\nuid: {uid}\n{coded}\n"
 
 
 def dn(uid: str) -> str:
@@ -173,6 +179,13 @@ def write(uid: str, *lines: str, attribute: str = "userPassword") -> str:
     return f"dn: {dn(uid)}\nchangetype: modify\n{''.join(parts)}\n"
 
 
+def rule_of_the_page() -> str:
+    """The access rule that the page has one add to Debian's own."""
+    text = PAGE.read_text()
+    (found,) = re.findall(r"    dn: olcDatabase=.*\n    changetype: modify\n(?:    .*\n)+", text)
+    return textwrap.dedent(found) + "\n"
+
+
 @contextmanager
 def slapd(folder: Path, users: list[str]) -> Iterator[Slapd]:
     """A server below ``folder``, under its own user where we are root."""
@@ -181,6 +194,7 @@ def slapd(folder: Path, users: list[str]) -> Iterator[Slapd]:
     done(
         "slapadd", "-n", "0", "-F", str(folder / "slapd.d"), stdin=CONFIG.format(folder=folder, suffix=SUFFIX)
     )
+    done("slapmodify", "-n", "0", "-F", str(folder / "slapd.d"), stdin=rule_of_the_page())
     people = "".join(map(person, users))
     done("slapadd", "-b", SUFFIX, "-F", str(folder / "slapd.d"), stdin=DATA + people)
     own: list[str] = []

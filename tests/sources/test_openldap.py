@@ -123,6 +123,17 @@ def test_a_password_that_users_set_themselves_arrives(scene: Scene) -> None:
     scene.arrived(who, "New-Passw0rd-1")
 
 
+def test_what_users_might_write_before_they_still_may(scene: Scene) -> None:
+    """``shadowLastChange``, which clients write along with a password, by Debian's own rule; no more."""
+    who = scene.user()
+    code, said = scene.directory.modify(
+        write(who, "replace 20000", attribute="shadowLastChange"), by=who, old=FIRST
+    )
+    assert code == 0, said
+    code, said = scene.directory.modify(write(who, "replace Chief", attribute="title"), by=who, old=FIRST)
+    assert (code, "Insufficient access (50)" in said) == (50, True), said
+
+
 @pytest.mark.parametrize("name", ["userid", "0.9.2342.19200300.100.1.1", "UID"])
 def test_another_spelling_of_a_name_is_no_way_around_the_policy(scene: Scene, name: str) -> None:
     """slapd takes it for the same user, and so does the hook: it is checked, and it arrives."""
@@ -302,11 +313,11 @@ def change(whom: str, new: str, old: str | None = None) -> bytes:
     return ber(0x77, ber(0x80, b"1.3.6.1.4.1.4203.1.11.1") + ber(0x81, value))
 
 
-def search_all() -> bytes:
+def search_all(base: str = SUFFIX) -> bytes:
     """Of names only."""
     numbers = ber(0x0A, b"\2") + ber(0x0A, b"\0") + ber(0x02, b"\0") + ber(0x02, b"\0") + ber(0x01, b"\0")
     wanted = ber(0x87, b"objectClass") + ber(0x30, ber(0x04, b"1.1"))
-    return ber(0x63, ber(0x04, b"dc=example,dc=org") + numbers + wanted)
+    return ber(0x63, ber(0x04, base.encode()) + numbers + wanted)
 
 
 @contextmanager
@@ -332,6 +343,17 @@ def test_the_success_of_something_else_is_not_taken_for_that_of_a_change(scene: 
         time.sleep(SETTLED)
     scene.nothing_for(victim)
     assert scene.directory.takes(victim, FIRST)
+
+
+def test_the_failure_of_something_else_is_not_taken_for_that_of_a_change(scene: Scene) -> None:
+    """Searches of nothing fail under the number of a change while it is made: it arrives all the same."""
+    who, set_so_far = scene.user(), [FIRST]
+    with logged_in(scene.directory.port, who, FIRST) as line:
+        for number in range(2, 6):
+            mine = change(who, f"Same-Passw0rd-{number}", set_so_far[-1])
+            line.sendall(message(number, mine) + 200 * message(number, search_all(f"cn=no,{SUFFIX}")))
+            set_so_far.append(f"Same-Passw0rd-{number}")
+            scene.arrived(who, *set_so_far[1:])
 
 
 # --- bad days --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """From options to the gateway, for every hook."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,9 +9,12 @@ from passferry.hooks.codes import SET_UP_WRONGLY
 from passferry.hooks.gateway import Gateway
 from passferry.hooks.settings import SettingsError, load
 
+BY_OPERATORS = frozenset({"flush", "openldap"})
+"""Hooks whose standard error is read, by whoever runs them or by a service manager."""
+
 
 def gateway_for(source: str, values: Mapping[str, str], env: Mapping[str, str]) -> Gateway | None:
-    """The gateway of the settings. None when they are wrong: then the log and the user were told.
+    """The gateway of the settings. None when they are wrong: then the log and whoever called were told.
 
     Args:
         source: the hook's name.
@@ -25,5 +29,7 @@ def gateway_for(source: str, values: Mapping[str, str], env: Mapping[str, str]) 
         problems = error.problems
     for problem in problems:
         journal.complain(source, problem)
+        if source in BY_OPERATORS:
+            print(f"passferry hook {source}: {problem}", file=sys.stderr)
     print(SET_UP_WRONGLY)
     return None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from passferry.hooks.arguments import Usage
-from passferry.hooks.codes import DONE, USAGE
+from passferry.hooks.codes import DONE, SET_UP_WRONGLY, USAGE
 from passferry.hooks.conceal import wipe_arguments
 
 HOOKS = {
@@ -22,6 +22,8 @@ HOOKS = {
 }
 WITH_PASSWORDS = frozenset({"ltb"})
 """Hooks that get passwords as arguments."""
+SHOWN_TO_USERS = frozenset({"pam", "ltb"})
+"""Hooks whose standard output is for whoever changes a password, and whose standard error is thrown away."""
 HELP = """\
 Usage: passferry hook COMMAND [OPTIONS]
 
@@ -51,14 +53,25 @@ def main(arguments: Sequence[str]) -> int:
         wipe_arguments(name)
     asks_for_help = bool(set(arguments[:2]) & {"-h", "--help"})
     if asks_for_help or name not in HOOKS:
+        if name and not asks_for_help:
+            _complain("hook", "it was called by a name that is not known")
         print(HELP, end="", file=sys.stdout if asks_for_help else sys.stderr)
         return DONE if asks_for_help else USAGE
     try:
         return int(importlib.import_module(HOOKS[name]).run(arguments[1:]))
     except Usage as error:
         text = str(error)
+    _complain(name, text)
+    if name in SHOWN_TO_USERS:
+        print(SET_UP_WRONGLY)
     print(f"passferry hook {name}: {text}", file=sys.stderr)
     return USAGE
+
+
+def _complain(name: str, what: str) -> None:
+    from passferry.hooks import journal
+
+    journal.complain(name, what)
 
 
 def leave(code: int) -> None:

@@ -1,6 +1,7 @@
 """Passwords that slapd is about to write: kept in memory until it says how that ended, bounded and wiped."""
 
 from dataclasses import dataclass, field
+from math import inf
 from threading import Lock
 
 from passferry.hooks.slapd_sock import Key
@@ -16,6 +17,7 @@ class Pending:
 
     ``until``, ``made``: seconds of a clock that never jumps; the latter when slapd reported that it was
     written, and until then when it was about to be. ``away``: why slapd could not be asked about it, if so.
+    ``failed``: a failure was reported under its number, most likely its own.
     """
 
     dn: str
@@ -24,6 +26,7 @@ class Pending:
     until: float = 0.0
     made: float = 0.0
     away: str = ""
+    failed: bool = False
 
     def wipe(self) -> None:
         """Overwrite the password."""
@@ -47,11 +50,15 @@ class Held:
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self._held)
+        """How many a result is awaited of."""
+        with self._lock:
+            return sum(not pending.failed for pending in self._held.values())
 
     def keep(self, ticket: Ticket, pending: Pending, now: float) -> bool:
         """Keep it until ``take``, or for ``SECONDS``; False when there are too many."""
         with self._lock:
+            if len(self._held) + len(self._unreported) >= MOST:
+                self._wipe_failed()
             if len(self._held) + len(self._unreported) >= MOST:
                 return False
             self._give_up(ticket)
@@ -65,6 +72,13 @@ class Held:
             self._sweep(now)
             return self._held.pop(ticket, None)
 
+    def fail(self, ticket: Ticket, now: float) -> None:
+        """Note a failure under ``ticket``. A client may use one number twice: a success may still follow."""
+        with self._lock:
+            self._sweep(now)
+            if ticket in self._held:
+                self._held[ticket].failed = True
+
     def unreported(self, now: float) -> list[Pending]:
         """Those of which nothing was heard in time, or whose number was used again; the caller wipes them.
 
@@ -76,8 +90,14 @@ class Held:
             return given
 
     def _sweep(self, now: float) -> None:
+        self._wipe_failed(now)
         for ticket in [ticket for ticket, pending in self._held.items() if pending.until <= now]:
             self._give_up(ticket)
+
+    def _wipe_failed(self, now: float = inf) -> None:
+        for ticket, pending in list(self._held.items()):
+            if pending.failed and pending.until <= now:
+                self._held.pop(ticket).wipe()
 
     def _give_up(self, ticket: Ticket) -> None:
         pending = self._held.pop(ticket, None)

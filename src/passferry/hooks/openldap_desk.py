@@ -101,14 +101,12 @@ class Desk:
     def _ended(self, pid: int, result: Result) -> None:
         if result.key is None:
             return
-        pending = self.held.take(Ticket(pid, result.key), self._monotonic())
-        if pending is None:
-            return
-        if result.code == 0:
-            pending.made = self._monotonic()
+        ticket, now = Ticket(pid, result.key), self._monotonic()
+        if result.code != 0:
+            self.held.fail(ticket, now)
+        elif (pending := self.held.take(ticket, now)) is not None:
+            pending.made = now
             self._confirmed.put(pending)
-        else:
-            pending.wipe()
 
     # --- afterwards --------------------------------------------------------------------------
 

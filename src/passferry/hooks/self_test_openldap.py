@@ -43,9 +43,9 @@ _OF_CONF = {
     "sockresps": "olcovsocketresps",
     "access": "olcaccess",
     "security": "olcsecurity",
-    "localSSF": "olclocalssf",
+    "localssf": "olclocalssf",
 }
-"""What slapd.conf calls them, and the attributes of cn=config."""
+"""What slapd.conf calls them, in any letters, and the attributes of cn=config."""
 
 
 def entries_of_conf(text: str) -> list[Entry]:
@@ -54,18 +54,19 @@ def entries_of_conf(text: str) -> list[Entry]:
     attributes: dict[str, tuple[bytes, ...]] = {}
     found = [Entry("cn=config", attributes)]
     for line in re.sub(r"\n[ \t]+", " ", text).splitlines():
-        word, _, rest = line.partition(" ")
+        first, *others = line.split() or [""]
+        word, rest = first.lower(), " ".join(others)
         if word == "database":
             database, overlays, attributes = database + 1, 0, {}
-            found.append(Entry(f"olcDatabase={{{database}}}{rest.strip()},cn=config", attributes))
+            found.append(Entry(f"olcDatabase={{{database}}}{rest},cn=config", attributes))
         elif word == "overlay" and database:
             parent = f"olcDatabase={found[-1].dn.partition('olcDatabase=')[2]}"
-            attributes = {"olcoverlay": (f"{{{overlays}}}{rest.strip()}".encode(),)}
-            found.append(Entry(f"olcOverlay={{{overlays}}}{rest.strip()},{parent}", attributes))
+            attributes = {"olcoverlay": (f"{{{overlays}}}{rest}".encode(),)}
+            found.append(Entry(f"olcOverlay={{{overlays}}}{rest},{parent}", attributes))
             overlays += 1
         elif word in _OF_CONF:
             name = _OF_CONF[word]
-            attributes[name] = (*attributes.get(name, ()), rest.strip().encode())
+            attributes[name] = (*attributes.get(name, ()), rest.encode())
     return found
 
 

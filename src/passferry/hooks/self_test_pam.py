@@ -8,14 +8,17 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from passferry.hooks import self_test
+from passferry.hooks.arguments import Usage, options
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
 FOLDER = Path("/etc/pam.d")
-_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)")
+_PAGE = "docs/sources/pam.md has the lines to paste"
+_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
 _VERSION = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
 
 
@@ -49,23 +52,37 @@ def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int
         version: of Linux-PAM, if it is known.
     """
     unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), None)
+    calls = {number: _called(entry, scripts) for number, entry in enumerate(stack)}
+    ours = {number: words for number, words in calls.items() if words is not None}
+    passed = _passed(stack, frozenset(ours))
     checks: list[Check] = []
-    for number, entry in enumerate(stack):
-        called = _called(entry, scripts)
-        if called is None:
-            continue
-        before = None if unix is None else number < unix
-        wrong = [*_of_exec(entry, called, version), *_of_order(entry, called, before)]
+    for number, words in ours.items():
+        entry, before = stack[number], None if unix is None else number < unix
+        wrong = [*_of_options(entry, words)] or [
+            *_of_exec(entry, words, version),
+            *_of_order(entry, words, before),
+            *_of_way(entry, number, passed),
+        ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
     return checks
 
 
-def _called(entry: Entry, scripts: Mapping[str, str]) -> str | None:
-    """The command line that an entry comes to, if it is the hook's."""
+_CALL = re.compile(
+    r"""passferry(?:["'],\s*["']hook["'],\s*["']pam["']([^\]]*)|\s+hook\s+pam(?!\S)([^\n]*))"""
+)
+"""The hook's command line, or its list of arguments in Python; what is behind ``pam``."""
+
+
+def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
+    """The arguments that an entry gives to the hook; None if it does not call it."""
     text = entry.arguments
     if entry.module == "pam_script":
         text = scripts.get(script_folder(entry), "")
-    return text if "passferry" in text and ("--check" in text or "--push" in text) else None
+    match = _CALL.search(text)
+    if match is not None:
+        return re.findall(r"""[^\s"',\[\]]+""", match[1] or match[2] or "")
+    modes = [mode for mode in ("--check", "--push") if mode in text]  # in words of the script's own
+    return modes if "passferry" in text and modes else None
 
 
 def script_folder(entry: Entry) -> str:
@@ -74,7 +91,19 @@ def script_folder(entry: Entry) -> str:
     return match[1] if match is not None else "/usr/share/libpam-script"
 
 
-def _of_exec(entry: Entry, called: str, version: tuple[int, int] | None) -> Iterator[Check]:
+def _of_options(entry: Entry, words: Sequence[str]) -> Iterator[Check]:
+    wrong = ""
+    try:
+        found = options(words, {"check", "push"}, {"config"})
+        wrong = f"the hook does not know {found.rest[0]!a}" if found.rest else ""
+        found.one_of("check", "push")
+    except Usage as error:
+        wrong = wrong or str(error)
+    if wrong:
+        yield fail(f"{entry.place}: {wrong}: each call of it fails", _PAGE)
+
+
+def _of_exec(entry: Entry, words: Sequence[str], version: tuple[int, int] | None) -> Iterator[Check]:
     if entry.module != "pam_exec":
         return
     if "expose_authtok" not in entry.arguments.split():
@@ -84,27 +113,103 @@ def _of_exec(entry: Entry, called: str, version: tuple[int, int] | None) -> Iter
             f"{entry.place}: Linux-PAM {version[0]}.{version[1]} passes no new password to pam_exec",
             "it needs 1.6.0; until then use pam_script",
         )
-    if "--check" in called and "stdout" not in entry.arguments.split():
+    if "--check" in words and "stdout" not in entry.arguments.split():
         yield warn(f"{entry.place}: nobody sees why a password is refused", "add stdout")
 
 
-def _of_order(entry: Entry, called: str, before: bool | None) -> Iterator[Check]:
+def _of_order(entry: Entry, words: Sequence[str], before: bool | None) -> Iterator[Check]:
     optional = entry.control == "optional"
-    if "--check" in called:
+    if "--check" in words:
         if before is False:
             yield fail(
                 f"{entry.place}: a check behind pam_unix cannot refuse anything", "move it before pam_unix"
             )
         if optional:
             yield fail(f"{entry.place}: the verdict of an optional line is ignored", "make it requisite")
-    else:
+        if entry.control == "sufficient":
+            yield fail(
+                f"{entry.place}: a sufficient check ends the stack with success, and no password changes",
+                "make it requisite",
+            )
+    elif "--push" in words:
         if before is True:
             yield fail(f"{entry.place}: pam_unix may still refuse what was pushed", "move it behind pam_unix")
-        if not optional:
+        if entry.control == "sufficient":
+            yield fail(f"{entry.place}: a sufficient push ends the stack", "make it optional")
+        elif not optional:
             yield warn(
                 f"{entry.place}: when it fails, passwd fails although the password has changed",
                 "make it optional",
             )
+
+
+def _of_way(entry: Entry, number: int, passed: frozenset[int]) -> Iterator[Check]:
+    if entry.control == "sufficient" or number in passed:
+        return
+    if not passed:
+        yield fail(f"{entry.place}: no password can be changed: the stack never ends in success", _PAGE)
+    else:
+        yield fail(
+            f"{entry.place}: no change of a password passes this line: it or one before it ends the stack, or"
+            " jumps over it",
+            _PAGE,
+        )
+
+
+# --- the way through a stack -----------------------------------------------------------------
+
+_WORDS = {
+    "required": {"success": "ok", "default": "bad"},
+    "requisite": {"success": "ok", "default": "die"},
+    "sufficient": {"success": "done", "default": "ignore"},
+    "optional": {"success": "ok", "default": "ignore"},
+}
+"""What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
+_SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
+"""What succeeds when a local password changes. Others may or may not: conditions, other directories."""
+
+
+def _actions(entry: Entry, ours: bool) -> set[str]:
+    """What may follow from an entry: what its control says of success, and of the rest."""
+    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
+    said = _WORDS.get(entry.control, said or _WORDS["optional"])
+    rest = {"default": "bad"} | {code: action for code, action in said.items() if code != "success"}
+    success = said.get("success", rest["default"])
+    failure = {"bad" if action in ("ok", "done") else action for action in rest.values()}
+    if entry.module == "pam_deny":
+        return failure
+    return {success} if ours or entry.module in _SUCCEED else failure | {success}
+
+
+def _passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:
+    """The lines on any way through a stack on which ``pam_unix``, if it is there, runs, and that ends well.
+
+    As libpam goes it when it first asks the modules whether they are ready: a jump is then no success.
+
+    Args:
+        stack: its lines.
+        ours: the numbers of those that call the hook; they succeed.
+    """
+
+    @cache
+    def onward(at: int, good: bool, changed: bool) -> frozenset[int] | None:
+        if at >= len(stack):
+            return frozenset() if at == len(stack) and good and changed else None
+        changed = changed or stack[at].module == "pam_unix"
+        ways = []
+        for action in _actions(stack[at], at in ours):
+            if action in ("bad", "die"):
+                continue
+            if action == "done":
+                ways.append(frozenset[int]() if changed else None)
+            elif action.isdigit():
+                ways.append(onward(at + 1 + int(action), good, changed))
+            else:
+                ways.append(onward(at + 1, action != "reset" and (good or action == "ok"), changed))
+        ended = [way for way in ways if way is not None]
+        return frozenset({at}).union(*ended) if ended else None
+
+    return onward(0, False, all(entry.module != "pam_unix" for entry in stack)) or frozenset()
 
 
 def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
@@ -140,9 +245,7 @@ def _own(settings: HookSettings) -> Iterable[Check]:
     folders = {script_folder(each) for stack in stacks for each in stack if each.module == "pam_script"}
     scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
     found = [check for stack in stacks for check in judge(stack, scripts, _version())]
-    yield from found or [
-        fail(f"no line in {FOLDER} calls the hook", "docs/sources/pam.md has those to paste")
-    ]
+    yield from found or [fail(f"no line in {FOLDER} calls the hook", _PAGE)]
     for folder, text in scripts.items():
         path = Path(folder) / "pam_script_passwd"
         if "passferry" in text:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,17 +73,25 @@ def load(config: Path | None, env: Mapping[str, str], *, whose_ever: bool = Fals
     problems: list[str] = []
     trusted = None if whose_ever else {0, os.geteuid()}
     named = config or (Path(env["PASSFERRY_CONFIG"]) if env.get("PASSFERRY_CONFIG") else None)
-    given = _from_file(named or DEFAULT_FILE, named is not None, trusted, problems)
+    found = _from_file(named or DEFAULT_FILE, named is not None, trusted, problems)
+    given = found or {}
     given.update({name: env[variable] for name, variable in VARIABLES.items() if env.get(variable)})
     values: dict[str, Any] = {}
     for name, value in given.items():
         _read(name, value, values, problems)
     key = _key(values, trusted, problems)
-    if "url" not in values and not any(problem.startswith("url ") for problem in problems):
-        problems.append("url is missing: the gateway's address, as in https://gateway.example.com:8443")
+    if found is not None:  # else nobody knows
+        problems += _missing(given)
     if problems:
         raise SettingsError(problems)
     return HookSettings(key=key, **values)
+
+
+def _missing(given: Mapping[str, Any]) -> Iterator[str]:
+    if not given.keys() & {"api_key", "api_key_file"}:
+        yield "api_key_file is missing: a file with the key that `passferry access add` made"
+    if "url" not in given:
+        yield "url is missing: the gateway's address, as in https://gateway.example.com:8443"
 
 
 def _read(name: str, value: Any, into: dict[str, Any], problems: list[str]) -> None:
@@ -97,40 +105,60 @@ def _read(name: str, value: Any, into: dict[str, Any], problems: list[str]) -> N
         problems.append(f"{name} {error}")
 
 
-def _from_file(path: Path, named: bool, trusted: Set[int] | None, problems: list[str]) -> dict[str, Any]:
-    if not named and not path.exists():
+def _from_file(
+    path: Path, named: bool, trusted: Set[int] | None, problems: list[str]
+) -> dict[str, Any] | None:
+    """The table; None with a problem noted when it cannot be read."""
+    if not named and _is_not_there(path):
         return {}
     content = _content(path, "the configuration", 0o022, trusted, problems)
-    document: Any = {}
-    try:
+    if content is None:
+        return None
+    document: Any = None
+    with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
         document = tomllib.loads(content)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    if document is None:
         problems.append(f"{path} is not valid TOML")
+        return None
     table = document.get("hook", {})
     if not isinstance(table, dict):
         problems.append(f"hook in {path} is no table: write [hook] above its keys")
-        return {}
+        return None
     if "api_key" in table and stat.S_IMODE(path.stat().st_mode) & 0o007:
         problems.append(f"{path} holds an access key and may be used by everybody: chmod o= {path}")
     return dict(table)
 
 
+def _is_not_there(path: Path) -> bool:
+    """Whether nobody made it; not, whether we may not look."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _key(values: dict[str, Any], trusted: Set[int] | None, problems: list[str]) -> str:
-    key, file = str(values.pop("api_key", "")), values.pop("api_key_file", None)
-    if not key and file is not None:
+    """The access key; "" when there is none, or with a problem noted."""
+    key, file = values.pop("api_key", None), values.pop("api_key_file", None)
+    if key is None and file is not None:
         key = _content(file, "the access key", 0o027, trusted, problems)
-        if not key:
-            return ""
-    key = key.strip()
+    if key is None:
+        return ""
+    key = str(key).strip()
     if not key:
-        problems.append("api_key_file is missing: a file with the key that `passferry access add` made")
+        problems.append(f"there is no access key in {file}: `passferry access add` makes one")
     elif not (key.isascii() and key.isprintable() and " " not in key):
         problems.append("the access key is none: it looks like pf_ID_SECRET")
     return key
 
 
-def _content(path: Path, what: str, forbidden: int, trusted: Set[int] | None, problems: list[str]) -> str:
-    """The text of a file; "" with a problem noted.
+def _content(
+    path: Path, what: str, forbidden: int, trusted: Set[int] | None, problems: list[str]
+) -> str | None:
+    """The text of a file; None with a problem noted when it cannot be read.
 
     Nobody may use it who is in ``forbidden`` (mode bits), and it belongs to one of ``trusted`` (user ids),
     if that is not None: its owner could name another gateway for the passwords.
@@ -152,7 +180,7 @@ def _content(path: Path, what: str, forbidden: int, trusted: Set[int] | None, pr
     except ValueError:
         reason = "it is not UTF-8"
     problems.append(f"cannot read {what} {path}: {reason}")
-    return ""
+    return None
 
 
 # --- values ----------------------------------------------------------------------------------
