@@ -3,6 +3,7 @@
 import pytest
 
 from passferry.domain.change import Reference, State
+from passferry.domain.outcome import Kind, Next, Outcome
 from passferry.store_ports import NotNow
 from store_bench import APPLIED, CONFIRMED, NOW, UUID, Bench, run, sealed
 
@@ -140,6 +141,25 @@ def test_an_operator_cancels_what_waits(bench: Bench) -> None:
             assert (done.state, done.sealed, done.next_attempt_at) == (State.CANCELLED, None, None)
             assert (await bench.records())[-1] == "cancel"
         assert await bench.accepts.backlog("default", 1000) == 0
+
+    run(body)
+
+
+def test_after_a_cancel_in_doubt_nobody_claims_to_know_the_password(bench: Bench) -> None:
+    """Its write may have been executed: the change says so, and the verifier of the one before is dropped."""
+
+    async def body() -> None:
+        await bench.delivered(await bench.accepted(), verifier=sealed("v"))
+        sending = await bench.begun(await bench.accepted(password="two"))
+        again = Next(State.PENDING, NOW + 20, keep_doubt=True)
+        await bench.delivery.settle(sending, Outcome(Kind.UNKNOWN, "no.answer"), again, NOW)
+        done = await bench.lookup.operate(sending.id, "cancel", "operator:ann", NOW)
+        assert done is not None
+        assert done.error is not None
+        assert (done.error.code, "may have arrived" in done.error.message) == ("cancelled", True)
+        delivered = await bench.lookup.delivered("default", Reference("id", UUID))
+        assert delivered is not None
+        assert delivered.verifier is None
 
     run(body)
 

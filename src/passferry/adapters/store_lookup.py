@@ -112,6 +112,10 @@ class SqlLookupStore:
             done = _operated(change, act, now)
             check_transition(change.state, done.state)
             write_changes(c, [done])
+            if done.state is State.CANCELLED and change.doubt is not None:  # what the target has is not known
+                accounts = schema.accounts
+                mine = (accounts.c.org == change.org, accounts.c.resolved_id == change.resolved_id)
+                c.execute(update(accounts).where(*mine).values(verifier=None, verifier_key=None))
             chain.add(Record(act, now, actor, change.id, change.user.value, done.state.value))
             chain.close()
             return done
@@ -186,7 +190,7 @@ def _operated(change: Change, act: str, now: float) -> Change:
         next_attempt_at=None,
         sealed=None,
         doubt=None,
-        error=Failure("cancelled", message_for("cancelled")),
+        error=Failure("cancelled", message_for("cancelled.in.doubt" if change.doubt else "cancelled")),
     )
 
 

@@ -62,6 +62,7 @@ MESSAGES: dict[str, str] = {
     "superseded": "A newer change of the same user was accepted.",
     "org.paused": "Delivery to this org is paused, and the change waits.",
     "cancelled": "An operator cancelled the change.",
+    "cancelled.in.doubt": "An operator cancelled the change. A write had no answer: it may have arrived.",
     "key.missing": "The key that opens this change is not in the key ring.",
     "seal.broken": "The sealed password does not open: it was altered.",
     "refused": "The target refused the change and gave no code.",
