@@ -17,6 +17,7 @@ from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
 from passferry.pages import Pages
+from passferry.ports import BULK_READ, READ
 from passferry.store_ports import NotOwner, StoreFull, StoreLost
 
 log = structlog.get_logger("passferry.deliver")
@@ -172,6 +173,14 @@ class Delivery:
             return
         for change, listed in await self._pages.look(due, now, list(self._tasks.values())):
             self._start(change, listed)
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Give up tries that have asked for nothing yet: a page will show their users."""
+        in_line = self._t.gate.in_line(READ, BULK_READ) if self._pages.in_pass else ()
+        for task, change in self._tasks.items():
+            if task in in_line and task not in self._of_pages and self._pages.is_held_for_pass(change):
+                task.cancel()
 
     def _start_some(self, due: Sequence[Change], mono: float) -> None:
         free = CONCURRENCY - len(self._tasks) + len(self._of_pages)

@@ -23,7 +23,7 @@ class GateClosed(Exception):
     """The process is stopping: nothing new is sent."""
 
 
-_Waiter = tuple[int, int, "asyncio.Future[None]"]
+_Waiter = tuple[int, int, "asyncio.Future[None]", "asyncio.Task[object] | None"]
 
 
 class PacedGate:
@@ -48,7 +48,8 @@ class PacedGate:
         if self._closed:
             raise GateClosed
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting[_class(priority)], (priority, next(self._order), future))
+        waiter = (priority, next(self._order), future, asyncio.current_task())
+        heapq.heappush(self._waiting[_class(priority)], waiter)
         self._changed.set()
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._grant())
@@ -58,6 +59,13 @@ class PacedGate:
         """Whether somebody waits before whom a request of this priority has every tenth turn only."""
         own = _class(priority)
         return any(not one[2].done() for each, heap in self._waiting.items() if each < own for one in heap)
+
+    def in_line(self, *priorities: int) -> "set[asyncio.Task[object] | None]":
+        """The tasks that wait for a slot of one of ``priorities``."""
+        everybody = itertools.chain.from_iterable(self._waiting.values())
+        return {
+            task for priority, _, future, task in everybody if priority in priorities and not future.done()
+        }
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """See the port."""
@@ -105,7 +113,7 @@ class PacedGate:
         """Send nothing new; whoever waits for a slot gets ``GateClosed``."""
         self._closed = True
         for heap in self._waiting.values():
-            for _, _, future in heap:
+            for _, _, future, _ in heap:
                 if not future.done():
                     future.set_exception(GateClosed())
             heap.clear()

@@ -5,7 +5,7 @@ page is asked for just before they are done. What a pass has left behind is read
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +63,7 @@ class _PageRead:
     start: int
     keys: Sequence[int]  # of all its users; hashes, since those of a whole pass are kept
     found: Sequence[Found]
+    at: float  # epoch seconds, before it was known who of it is due
     until: float
 
 
@@ -88,7 +89,9 @@ class Pages:
         self._draw, self._wake, self._heed = draw, wake, heed
         self._todo: deque[int] | None = None  # numbers of the first users of pages; None between passes
         self._bulk = self._flooded = self._first = False
-        self._passed: set[int] = set()
+        # Of each user of a page that was read, hashed: the number of its first, and when it was read.
+        self._passed: dict[int, tuple[int, float]] = {}
+        self._settled: set[int] = set()  # pages that were read again for who came later, or are not worth it
         self._asked: set[asyncio.Task[None]] = set()
         self._to_hand_out: deque[_PageRead] = deque()
         self._given: list[Listed] = []
@@ -119,6 +122,11 @@ class Pages:
             raise
         return found
 
+    @property
+    def in_pass(self) -> bool:
+        """Whether pages are being read, one after the other."""
+        return self._todo is not None
+
     def is_held_for_pass(self, change: Change) -> bool:
         """Whether ``change`` waits for the pass to come to its user, or for those of a page to be done.
 
@@ -128,7 +136,10 @@ class Pages:
             return False
         if self._todo is None:
             return self._waiting() >= 3
-        return hash(change.user.key) not in self._passed
+        if hash(change.user.key) not in self._passed:
+            return True
+        page = self._missed_by(change)
+        return page is not None and page not in self._settled
 
     def pause(self) -> None:
         """Nothing is sent for now, and ``look`` not called: what was read would only grow old."""
@@ -156,6 +167,8 @@ class Pages:
             if max(people, len(due) - people) < FEWEST or self._waiting():
                 return
             self._bulk = people < FEWEST
+        elif not self._todo:
+            self._todo.extend(self._left_behind(due))
         known = mono - self._total_at < KEPT
         left = len(self._todo) if self._todo is not None else pages_of(self._total) if known else 1
         ids = [change.id for change in busy]
@@ -172,12 +185,29 @@ class Pages:
             self._judge()
             self._end()
 
+    def _left_behind(self, due: Sequence[Change]) -> list[int]:
+        """Pages to be read once more, since users of them, two at least, became due after they were read.
+
+        Others of pages that were read are read singly from now on.
+        """
+        pages = Counter(self._missed_by(change) for change in due if change.bulk == self._bulk)
+        again = {page for page, users in pages.items() if page is not None and users > 1} - self._settled
+        self._settled.update(page for page in pages if page is not None)
+        self._passed = {key: page for key, page in self._passed.items() if page[0] not in again}
+        return sorted(again)
+
+    def _missed_by(self, change: Change) -> int | None:
+        """The page that its user was on, where ``change`` has waited only since the page was read."""
+        start, at = self._passed.get(hash(change.user.key), (None, 0.0))
+        return start if change.waiting_since > at else None
+
     def _begin(self, pages: int, *, known: bool) -> None:
         log.info("pages.begin", org=self._org, pages=pages)
         self._todo, self._first = deque(in_order(pages, self._draw())), not known
         self._proven, self._proofs_left = False, PROOFS_LATER
         self._pages_used = self._served = 0
         self._passed.clear()
+        self._settled.clear()
 
     def _judge(self) -> None:
         """Give pages up where there are more of them than users whom they serve: single reads cost less."""
@@ -266,7 +296,7 @@ class Pages:
 
     async def _serve(self, start: int, page: Page, until: float) -> None:
         """Find out who of ``page`` is due, and have it proven that pages show what reads show."""
-        users = by_key(page.users, page.others)
+        users, at = by_key(page.users, page.others), self._clock.now()
         changes = await self._store.due_of(self._org, self._clock.now(), list(users))
         found = [
             (change, Listed(users[change.user.key], until))
@@ -277,7 +307,7 @@ class Pages:
             found = []
         if self._clock.monotonic() >= self._off_until:
             keys = tuple(hash(key) for user in (*page.users, *page.others) for key in keys_of(user))
-            self._to_hand_out.append(_PageRead(start, keys, found, until))
+            self._to_hand_out.append(_PageRead(start, keys, found, at, until))
 
     def _may_serve(self, change: Change, user: User) -> bool:
         """A doubt is resolved by a version, for which a page is no evidence: a list may lag behind."""
@@ -355,14 +385,15 @@ class Pages:
         users.update(change.user.key for change, _ in given)
         self._given += [listed for _, listed in given]
         if self._todo is not None:
-            self._passed.update(page.keys)
+            self._passed.update(dict.fromkeys(page.keys, (page.start, page.at)))
         if left:
             self._again(page, left)
         return given
 
     def _again(self, page: _PageRead, left: Sequence[Found]) -> None:
         """Read ``page`` once more in this pass: for those ``left`` there was no time."""
-        self._passed.difference_update(hash(change.user.key) for change, _ in left)
+        for change, _ in left:
+            self._passed.pop(hash(change.user.key), None)
         if self._todo is not None:
             self._todo.appendleft(page.start)
 

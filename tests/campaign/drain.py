@@ -4,6 +4,7 @@
 """
 
 import argparse
+import asyncio
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -47,11 +48,12 @@ class Backlog:
     rate: int = 300
     by_id: bool | None = True
     bulk: bool = False
+    within: float = 0.0  # seconds in which they come
     switches: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def drain(backlog: Backlog, seed: int = 1) -> Drain:
-    """Accept everything at once, and watch it being delivered."""
+    """Accept everything, and watch it being delivered."""
     switches = {"rate": backlog.rate, "latency": 0.06, **backlog.switches}
     # Some are inactive, and cannot be due.
     plan = Plan(
@@ -69,6 +71,8 @@ async def drain(backlog: Backlog, seed: int = 1) -> Drain:
         for number, user in enumerate(chosen):
             name = (user.id, user.user_name)
             await it.push(name, f"N3w-Passw0rd!{number}", by_id=backlog.by_id, bulk=backlog.bulk)
+            if backlog.within:
+                await asyncio.sleep(backlog.within / backlog.due)
         return await _watched(it, backlog)
 
 
@@ -101,6 +105,7 @@ def plans() -> Iterator[tuple[str, Backlog]]:
     """What the decision's table has."""
     for mode in MODES:
         yield f"3,000 of 4,000, {mode}", Backlog(mode=mode)
+    yield "3,000 of 4,000, within 10 s", Backlog(within=10.0)
     yield "two thirds of 4,000", Backlog(due=2667)
     yield "3,000 of 4,000, by userName", Backlog(by_id=False)
     yield "3,000 of 4,000, bulk", Backlog(bulk=True)

@@ -34,6 +34,13 @@ def test_in_bulk_a_change_costs_a_write_and_its_part_of_a_page(mode: str) -> Non
     assert it.throttled == 0
 
 
+def test_a_burst_that_is_still_coming_is_served_by_pages_too() -> None:
+    """Who came after their page was read are served by another look at it, and not by one at each of them."""
+    it = run(drain(Backlog(users=1600, due=1200, within=4.0)))
+    assert (it.applied, it.throttled) == (1200, 0)
+    assert it.each <= 1.07
+
+
 def test_a_name_of_a_page_saves_its_look_up() -> None:
     """References by userName cost no more than those by id."""
     it = run(drain(replace(THREE_QUARTERS, by_id=None)))
