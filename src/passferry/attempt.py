@@ -404,7 +404,7 @@ class Attempts:
         """What an outcome says about the org as a whole; ``change`` None: it was no change's."""
         t = self._t
         now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
-        if outcome.kind is Kind.THROTTLED and outcome.code in ("too.many.requests", "token.throttled"):
+        if outcome.code in ("too.many.requests", "token.throttled") or _no_token_before(outcome):
             t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
         before = self.health.paused
@@ -437,6 +437,10 @@ def unmoved(delivered: str | None, now: str) -> bool:
     before = delivered.removeprefix(AFTER)
     counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
     return now == before or (counted and int(now) == int(before) + 1)
+
+
+def _no_token_before(outcome: Outcome) -> bool:
+    return outcome.code == "token.unavailable" and outcome.retry_after is not None
 
 
 def _read_priority(change: Change) -> int:

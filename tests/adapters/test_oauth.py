@@ -394,15 +394,20 @@ def test_the_stand_in_gives_a_token_throttles_and_refuses() -> None:
     run(body)
 
 
-def test_a_wait_is_forgotten_when_an_operator_says_so() -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_is_forgotten_when_an_operator_says_so(status: int) -> None:
     """Else an hour that the endpoint asked for by mistake would have to be sat out."""
 
     async def body() -> None:
         clock = MovedClock()
-        endpoint = Endpoint(refusal(429, "x", retry_after="3600"), {})
+        answer = httpx2.Response(status, headers={"Retry-After": "3600"})
+        endpoint = Endpoint(answer, {})
         tokens = tokens_of(endpoint, clock)
-        assert isinstance(await failure(tokens), TokenThrottled)
-        assert isinstance(await failure(tokens), TokenThrottled)
+        for _ in range(2):
+            error = await failure(tokens)
+            assert isinstance(error, TokenThrottled | TokenUnavailable)
+            assert error.retry_after == 3600.0
+        assert len(endpoint.requests) == 1
         tokens.resume()
         assert await tokens.get()
 

@@ -72,6 +72,19 @@ class _Throttles(httpx2.AsyncBaseTransport):
         return httpx2.Response(429, headers={"Retry-After": "10800"})
 
 
+class _NoTokens(httpx2.AsyncBaseTransport):
+    """The first token request is told to come again in an hour; all is well since."""
+
+    def __init__(self, well: httpx2.AsyncBaseTransport) -> None:
+        self._well, self._asked = well, False
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/oauth/token" and not self._asked:
+            self._asked = True
+            return httpx2.Response(503, headers={"Retry-After": "3600"})
+        return await self._well.handle_async_request(request)
+
+
 class _ButTokens(httpx2.AsyncBaseTransport):
     """Only the token endpoint is well."""
 
@@ -128,6 +141,7 @@ async def _orgs(
     }
     sick: dict[str, httpx2.AsyncBaseTransport]
     sick = {"throttled": _Throttles(), "down": _Refuses(), "hole": _Swallows()}
+    targets |= {name: _NoTokens(targets[name]) for name in {"tokenless"} & targets.keys()}
     targets |= {name: _ButTokens(targets[name], sick[name]) for name in sick.keys() & targets.keys()}
     gateway = assemble(
         Settings(Path("/nowhere"), Path("/nowhere"), orgs={org.name: org for org in settings}),
@@ -247,6 +261,23 @@ def test_a_dry_run_does_everything_but_write() -> None:
     assert parked.error is not None
     assert (parked.state, parked.error.code) == (State.PARKED, "user.inactive")
     assert codes == [None, "dry.run", "expired"]  # once, however often it was looked at
+
+
+async def _resumed() -> tuple[State, State]:
+    """A change while the token endpoint wants to be left alone, and after an operator said otherwise."""
+    async with _orgs(_org("tokenless")) as it:
+        change = await it.send("tokenless", it.users("tokenless")[0], "N3w-Passw0rd!1")
+        await asyncio.sleep(300.0)
+        before = (await it.get(change)).state
+        # As another process does it: this one finds out by itself.
+        await it.gateway.stores.delivery.set_org("tokenless", None, 0.0, "operator:ann", it.clock.now())
+        await asyncio.sleep(90.0)
+        return before, (await it.get(change)).state
+
+
+def test_an_operator_ends_every_wait_that_was_asked_for_from_any_process() -> None:
+    """Of the token endpoint, too: else it would be an hour in which nothing is sent."""
+    assert run(_resumed()) == (State.PENDING, State.APPLIED)
 
 
 async def _taken_out() -> tuple[Change, Change]:

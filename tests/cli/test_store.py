@@ -294,6 +294,12 @@ def test_an_org_that_was_configured_since_the_start_is_listed_as_such(cli: Cli, 
     assert "not served yet" not in cli("orgs", "list").out
 
 
+def test_a_key_in_a_state_that_was_not_there_says_so(cli: Cli) -> None:
+    """It is of no use to the gateway of another account or place; the second one is of the same state."""
+    assert "A new state was made in " in cli("access", "add", "okta").err
+    assert "A new state" not in cli("access", "add", "hr").err
+
+
 def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Cli, store: Settings) -> None:
     """--json is exactly name, role and key; afterwards no list and no file holds the key."""
     made = json.loads(cli("access", "add", "hr", "--json").out)

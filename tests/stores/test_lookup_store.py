@@ -145,21 +145,64 @@ def test_an_operator_cancels_what_waits(bench: Bench) -> None:
     run(body)
 
 
-def test_after_a_cancel_in_doubt_nobody_claims_to_know_the_password(bench: Bench) -> None:
-    """Its write may have been executed: the change says so, and the verifier of the one before is dropped."""
+@pytest.mark.parametrize("end", ["cancelled", "cancelled after a newer one", "expired"])
+def test_after_an_end_in_doubt_nobody_claims_to_know_the_password(bench: Bench, end: str) -> None:
+    """A write may have been executed: the change says so, and the verifier of the one before is dropped."""
 
     async def body() -> None:
         await bench.delivered(await bench.accepted(), verifier=sealed("v"))
-        sending = await bench.begun(await bench.accepted(password="two"))
+        last = await bench.begun(await bench.accepted(password="two"))
         again = Next(State.PENDING, NOW + 20, keep_doubt=True)
-        await bench.delivery.settle(sending, Outcome(Kind.UNKNOWN, "no.answer"), again, NOW)
-        done = await bench.lookup.operate(sending.id, "cancel", "operator:ann", NOW)
-        assert done is not None
+        await bench.delivery.settle(last, Outcome(Kind.UNKNOWN, "no.answer"), again, NOW)
+        if end == "cancelled after a newer one":
+            bench.now += 1
+            last = await bench.accepted(password="three")
+            assert (await bench.delivery.resolve(last.id, UUID, NOW)).change is not None
+        if end == "expired":
+            assert await bench.delivery.expire("default", last.expires_at) == 1
+        else:
+            await bench.lookup.operate(last.id, "cancel", "operator:ann", NOW)
+        done = await bench.get(last.id)
         assert done.error is not None
-        assert (done.error.code, "may have arrived" in done.error.message) == ("cancelled", True)
+        assert (done.error.code, "may have arrived" in done.error.message) == (end.partition(" ")[0], True)
         delivered = await bench.lookup.delivered("default", Reference("id", UUID))
         assert delivered is not None
         assert delivered.verifier is None
+
+    run(body)
+
+
+def test_an_end_without_a_doubt_keeps_what_is_known(bench: Bench) -> None:
+    """Nothing was sent: the password delivered before is the one that the target has."""
+
+    async def body() -> None:
+        await bench.delivered(await bench.accepted(), verifier=sealed("v"))
+        change = await bench.accepted(password="two")
+        assert (await bench.delivery.resolve(change.id, UUID, NOW)).change is not None
+        await bench.lookup.operate(change.id, "cancel", "operator:ann", NOW)
+        done, delivered = (
+            await bench.get(change.id),
+            await bench.lookup.delivered("default", Reference("id", UUID)),
+        )
+        assert done.error is not None
+        assert (done.error.message, delivered and delivered.verifier) == (
+            "An operator cancelled the change.",
+            sealed("v"),
+        )
+
+    run(body)
+
+
+def test_what_was_parked_goes_with_peoples_changes_once_an_operator_retries_it(bench: Bench) -> None:
+    """Somebody waits for it now."""
+
+    async def body() -> None:
+        parked = await bench.parked(await bench.accepted(EMAIL))
+        assert parked.bulk
+        done = await bench.lookup.operate(parked.id, "retry", "operator:ann", NOW)
+        assert done is not None
+        assert not done.bulk
+        assert not (await bench.get(parked.id)).bulk
 
     run(body)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import httpx2
 
 from passferry.adapters.http_client import Lost, exchange
-from passferry.adapters.oauth import TokenError, TokenRefused, TokenThrottled
+from passferry.adapters.oauth import TokenRefused, TokenThrottled, TokenUnavailable
 from passferry.domain.answers import Answer, classify_read, classify_write
 from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
@@ -164,8 +164,8 @@ class Bearer:
             return Outcome(Kind.ORG_DOWN, error.code)
         except TokenThrottled as error:
             return Outcome(Kind.THROTTLED, "token.throttled", retry_after=error.retry_after)
-        except TokenError:
-            return Outcome(Kind.UNAVAILABLE, "token.unavailable")
+        except TokenUnavailable as error:
+            return Outcome(Kind.UNAVAILABLE, "token.unavailable", retry_after=error.retry_after)
 
     async def _send(
         self,

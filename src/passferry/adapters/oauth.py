@@ -63,10 +63,14 @@ class TokenThrottled(TokenError):
 
 
 class TokenUnavailable(TokenError):
-    """The token endpoint could not be reached, failed, or gave an answer that is none."""
+    """The token endpoint could not be reached, failed, or gave an answer that is none.
 
-    def __init__(self) -> None:
+    ``retry_after``: seconds for which it asked to be left alone; None if it did not.
+    """
+
+    def __init__(self, retry_after: float | None) -> None:
         super().__init__("token.unavailable")
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,11 @@ class _Failure:
     def error(self, wait: float) -> TokenError:
         if self.kind == "refused":
             return TokenRefused(self.code)
-        return TokenThrottled(wait) if self.kind == "throttled" else TokenUnavailable()
+        return (
+            TokenThrottled(wait)
+            if self.kind == "throttled"
+            else TokenUnavailable(wait if self.wait else None)
+        )
 
 
 class Tokens:

@@ -15,6 +15,7 @@ from passferry.adapters.store_outcome import (
     ACTOR,
     account_of,
     as_begun,
+    forget_in_doubt,
     in_order,
     last_delivered,
     newest,
@@ -61,6 +62,8 @@ _DUE_OF_FEW = _NOT_BUSY.where(CHANGES.c.next_attempt_at <= bindparam("now")).ord
 _DUE_OF_BULK = _NOT_BUSY.where(CHANGES.c.bulk, CHANGES.c.next_attempt_at + 0 <= bindparam("now")).order_by(
     CHANGES.c.waiting_since
 )
+WOKEN = 5000
+"""Changes at a time, so that nobody waits for long while hundreds of thousands are woken."""
 BULK_BESIDE = 8
 """However many people's changes are due, so many of bulk are named beside them."""
 _DUE_COUNT = select(func.count()).select_from(
@@ -298,12 +301,10 @@ class SqlDeliveryStore:
 
     async def wake(self, org: str, codes: Collection[str], now: float) -> int:
         """See the port."""
-
-        def work(c: Connection) -> int:
-            lock_org(c, org)
-            return _wake(c, org, codes, now)
-
-        return await self._database.run(work)
+        woken = 0
+        while some := await self._database.run(lambda c: _wake(c, org, codes, now)):
+            woken += some
+        return woken
 
     async def _end_all(self, org: str, query: Select[Any], state: State, code: str, now: float) -> int:
         def work(c: Connection) -> int:
@@ -312,6 +313,7 @@ class SqlDeliveryStore:
             done = []
             for change in found:
                 check_transition(change.state, state)
+                doubt = state is State.EXPIRED and forget_in_doubt(c, change)
                 done.append(
                     replace(
                         change,
@@ -319,7 +321,7 @@ class SqlDeliveryStore:
                         updated_at=now,
                         next_attempt_at=None,
                         sealed=change.sealed if state in LIVE else None,
-                        error=Failure(code, message_for(code)),
+                        error=Failure(code, message_for(f"{code}.in.doubt" if doubt else code)),
                     )
                 )
                 chain.add(Record(code, now, ACTOR, change.id, change.user.value, state.value, code))
@@ -337,11 +339,11 @@ class SqlDeliveryStore:
         def work(c: Connection) -> None:
             row = lock_org(c, org)
             until = row.blocked_until if blocked_until is None else blocked_until
-            if paused is None and not until:
-                _wake(c, org, ASKED_TO_WAIT, now)
             self._write_org(c, row, paused, until, actor, now)
 
         await self._database.run(work)
+        if paused is None and blocked_until == 0.0:
+            await self.wake(org, ASKED_TO_WAIT, now)
 
     async def note_health(
         self, org: str, was: str | None, paused: str | None, blocked_until: float, now: float
@@ -395,13 +397,15 @@ class SqlDeliveryStore:
 
 
 def _wake(c: Connection, org: str, codes: Collection[str], now: float) -> int:
-    mine = update(CHANGES).where(
+    lock_org(c, org)
+    some = select(CHANGES.c.id).where(
         CHANGES.c.org == org,
         CHANGES.c.live,
         CHANGES.c.state == State.PENDING.value,
         CHANGES.c.next_attempt_at > now,
         CHANGES.c.error_code.in_(sorted(codes)),
     )
+    mine = update(CHANGES).where(CHANGES.c.id.in_(some.limit(WOKEN)))
     return c.execute(mine.values(next_attempt_at=now)).rowcount
 
 

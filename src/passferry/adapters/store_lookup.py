@@ -23,6 +23,7 @@ from passferry.adapters import schema
 from passferry.adapters.database import Chain, Database, lock_orgs, required_key
 from passferry.adapters.rows import change_of
 from passferry.adapters.store_accept import write_changes
+from passferry.adapters.store_outcome import forget_in_doubt
 from passferry.adapters.store_sources import resume
 from passferry.domain.audit import Record
 from passferry.domain.change import (
@@ -109,13 +110,10 @@ class SqlLookupStore:
             change = change_of(c.execute(select(CHANGES).where(CHANGES.c.id == change_id)).one())
             if change.state not in RETRYABLE:
                 raise NotNow(change.state)
-            done = _operated(change, act, now)
+            doubt = act == "cancel" and forget_in_doubt(c, change)
+            done = _operated(change, act, now, doubt=doubt)
             check_transition(change.state, done.state)
             write_changes(c, [done])
-            if done.state is State.CANCELLED and change.doubt is not None:  # what the target has is not known
-                accounts = schema.accounts
-                mine = (accounts.c.org == change.org, accounts.c.resolved_id == change.resolved_id)
-                c.execute(update(accounts).where(*mine).values(verifier=None, verifier_key=None))
             chain.add(Record(act, now, actor, change.id, change.user.value, done.state.value))
             chain.close()
             return done
@@ -180,9 +178,9 @@ def _in_org(org: str | None, column: ColumnElement[str] = CHANGES.c.org) -> Colu
     return column.in_(select(schema.orgs.c.name)) if org is None else column == org
 
 
-def _operated(change: Change, act: str, now: float) -> Change:
-    if act == "retry":
-        return replace(change, state=State.PENDING, updated_at=now, next_attempt_at=now)
+def _operated(change: Change, act: str, now: float, *, doubt: bool) -> Change:
+    if act == "retry":  # somebody waits for it now
+        return replace(change, state=State.PENDING, updated_at=now, next_attempt_at=now, bulk=False)
     return replace(
         change,
         state=State.CANCELLED,
@@ -190,7 +188,7 @@ def _operated(change: Change, act: str, now: float) -> Change:
         next_attempt_at=None,
         sealed=None,
         doubt=None,
-        error=Failure("cancelled", message_for("cancelled.in.doubt" if change.doubt else "cancelled")),
+        error=Failure("cancelled", message_for("cancelled.in.doubt" if doubt else "cancelled")),
     )
 
 

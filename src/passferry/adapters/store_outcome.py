@@ -302,6 +302,20 @@ def _note_account(
         set_account(c, account, **values)
 
 
+def forget_in_doubt(c: Connection, change: Change) -> bool:
+    """Drop the verifier of the user of ``change`` if a write to them had no answer; whether one had.
+
+    For what ends without another write: nobody can say then which password the target has.
+    """
+    unsure = (
+        ACCOUNTS.c.org == change.org,
+        ACCOUNTS.c.resolved_id == change.resolved_id,
+        ACCOUNTS.c.intent_change.is_not(None),
+    )
+    done = c.execute(update(ACCOUNTS).where(*unsure).values(verifier=None, verifier_key=None))
+    return done.rowcount > 0
+
+
 def recovered(c: Connection, change: Change, now: float, block: float) -> Change:
     """``change``, whose sender is gone, as it waits until nothing of that send can still be executed."""
     if change.superseded_by is not None:

@@ -59,6 +59,7 @@ MESSAGES: dict[str, str] = {
     "parked": "The change waits for a person to look at it.",
     "held": "Parked at start, as asked by --hold.",
     "expired": "The change is older than its time to live.",
+    "expired.in.doubt": "The time to live is over. A write had no answer: it may have arrived.",
     "superseded": "A newer change of the same user was accepted.",
     "org.paused": "Delivery to this org is paused, and the change waits.",
     "cancelled": "An operator cancelled the change.",

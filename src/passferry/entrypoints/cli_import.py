@@ -99,7 +99,7 @@ def _opened(path: Path, *, to_delete: bool) -> Iterator[tuple[BinaryIO, os.stat_
             fail(f"other users may use {path}", f"chmod 600 {path}", Code.USAGE)
         if to_delete and found.st_nlink > 1:
             what = f"{path} has another name (hard link), under which its passwords would stay"
-            fail(what, f"delete the others: find / -xdev -inum {found.st_ino}", Code.USAGE)
+            fail(what, f"delete the others: find / -samefile {shlex.quote(str(path))}", Code.USAGE)
         yield stream, found
 
 

@@ -211,11 +211,13 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make an access key. It is shown this once."""
+    from passferry.state import DATABASE_FILE
     from passferry.store_ports import NameTaken, StoreFull, StoreLost
 
     _check_add(name, role, user_template)
     settings = settings_from(config)
     named = [the_org(settings, each) for each in org or []]
+    new = settings.database_url is None and not (settings.state_dir / DATABASE_FILE).exists()
     with open_desk(settings, create=True) as desk:
         key, callers = None, list["Caller"]()
         with suppress(NameTaken):
@@ -232,6 +234,9 @@ def add(
     else:
         print(key)
         typer.echo("This key is not shown again; what is kept is only its SHA-256.", err=True)
+    if new:
+        what = f"A new state was made in {settings.state_dir}: a gateway with another does not know this key."
+        typer.echo(what, err=True)
     _say_who_provisions(settings, name, callers)
 
 
