@@ -11,8 +11,9 @@ import pytest
 from hook_fakes import FakeGateway
 from passferry.client import Reply
 from passferry.hooks import self_test, self_test_ltb, self_test_pam
+from passferry.hooks.pam_stack import entries
 from passferry.hooks.self_test import Grade, of_clock, of_verdict
-from passferry.hooks.self_test_pam import entries, judge, of_script
+from passferry.hooks.self_test_pam import judge, of_script
 
 EXEC = "pam_exec.so expose_authtok quiet stdout /opt/passferry/bin/passferry hook pam"
 GOOD = f"""\

@@ -16,8 +16,9 @@ import pytest
 
 import passferry
 from hook_texts import PASSWORDS
+from passferry.hooks.pam_stack import entries
 from passferry.hooks.self_test import Grade
-from passferry.hooks.self_test_pam import entries, judge
+from passferry.hooks.self_test_pam import judge
 from passferry.simulator import Settings
 from process.harness import Home, Running, StandIn, home
 from process.test_hooks import Source, arrives, users

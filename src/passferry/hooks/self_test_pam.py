@@ -7,40 +7,17 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
+from passferry.hooks.pam_stack import Entry, entries, passed
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
 FOLDER = Path("/etc/pam.d")
 _PAGE = "docs/sources/pam.md has the lines to paste"
-_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
 _VERSION = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a password stack."""
-
-    place: str  # file and number
-    control: str
-    module: str  # without folder and .so
-    arguments: str
-
-
-def entries(name: str, text: str) -> list[Entry]:
-    """The password stack in the text of one file, in order; what it includes is another file's."""
-    found = []
-    for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
-        match = _LINE.match(line)
-        if match is not None:
-            module = match[2].rpartition("/")[2].removesuffix(".so")
-            found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
-    return found
 
 
 def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int, int] | None) -> list[Check]:
@@ -54,14 +31,14 @@ def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int
     unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), None)
     calls = {number: _called(entry, scripts) for number, entry in enumerate(stack)}
     ours = {number: words for number, words in calls.items() if words is not None}
-    passed = _passed(stack, frozenset(ours))
+    passable = passed(stack, frozenset(ours))
     checks: list[Check] = []
     for number, words in ours.items():
         entry, before = stack[number], None if unix is None else number < unix
         wrong = [*_of_options(entry, words)] or [
             *_of_exec(entry, words, version),
             *_of_order(entry, words, before),
-            *_of_way(entry, number, passed),
+            *_of_way(entry, number, passable),
         ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
     return checks
@@ -143,10 +120,10 @@ def _of_order(entry: Entry, words: Sequence[str], before: bool | None) -> Iterat
             )
 
 
-def _of_way(entry: Entry, number: int, passed: frozenset[int]) -> Iterator[Check]:
-    if entry.control == "sufficient" or number in passed:
+def _of_way(entry: Entry, number: int, passable: frozenset[int]) -> Iterator[Check]:
+    if entry.control == "sufficient" or number in passable:
         return
-    if not passed:
+    if not passable:
         yield fail(f"{entry.place}: no password can be changed: the stack never ends in success", _PAGE)
     else:
         yield fail(
@@ -154,62 +131,6 @@ def _of_way(entry: Entry, number: int, passed: frozenset[int]) -> Iterator[Check
             " jumps over it",
             _PAGE,
         )
-
-
-# --- the way through a stack -----------------------------------------------------------------
-
-_WORDS = {
-    "required": {"success": "ok", "default": "bad"},
-    "requisite": {"success": "ok", "default": "die"},
-    "sufficient": {"success": "done", "default": "ignore"},
-    "optional": {"success": "ok", "default": "ignore"},
-}
-"""What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
-_SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
-"""What succeeds when a local password changes. Others may or may not: conditions, other directories."""
-
-
-def _actions(entry: Entry, ours: bool) -> set[str]:
-    """What may follow from an entry: what its control says of success, and of the rest."""
-    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
-    said = _WORDS.get(entry.control, said or _WORDS["optional"])
-    rest = {"default": "bad"} | {code: action for code, action in said.items() if code != "success"}
-    success = said.get("success", rest["default"])
-    failure = {"bad" if action in ("ok", "done") else action for action in rest.values()}
-    if entry.module == "pam_deny":
-        return failure
-    return {success} if ours or entry.module in _SUCCEED else failure | {success}
-
-
-def _passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:
-    """The lines on any way through a stack on which ``pam_unix``, if it is there, runs, and that ends well.
-
-    As libpam goes it when it first asks the modules whether they are ready: a jump is then no success.
-
-    Args:
-        stack: its lines.
-        ours: the numbers of those that call the hook; they succeed.
-    """
-
-    @cache
-    def onward(at: int, good: bool, changed: bool) -> frozenset[int] | None:
-        if at >= len(stack):
-            return frozenset() if at == len(stack) and good and changed else None
-        changed = changed or stack[at].module == "pam_unix"
-        ways = []
-        for action in _actions(stack[at], at in ours):
-            if action in ("bad", "die"):
-                continue
-            if action == "done":
-                ways.append(frozenset[int]() if changed else None)
-            elif action.isdigit():
-                ways.append(onward(at + 1 + int(action), good, changed))
-            else:
-                ways.append(onward(at + 1, action != "reset" and (good or action == "ok"), changed))
-        ended = [way for way in ways if way is not None]
-        return frozenset({at}).union(*ended) if ended else None
-
-    return onward(0, False, all(entry.module != "pam_unix" for entry in stack)) or frozenset()
 
 
 def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:

@@ -1,0 +1,83 @@
+"""A stack of passwords in PAM's words, and the ways of a change through it. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a password stack."""
+
+    place: str  # file and number
+    control: str
+    module: str  # without folder and .so
+    arguments: str
+
+
+def entries(name: str, text: str) -> list[Entry]:
+    """The password stack in the text of one file, in order; what it includes is another file's."""
+    found = []
+    for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
+        match = _LINE.match(line)
+        if match is not None:
+            module = match[2].rpartition("/")[2].removesuffix(".so")
+            found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
+    return found
+
+
+_WORDS = {
+    "required": {"success": "ok", "default": "bad"},
+    "requisite": {"success": "ok", "default": "die"},
+    "sufficient": {"success": "done", "default": "ignore"},
+    "optional": {"success": "ok", "default": "ignore"},
+}
+"""What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
+_SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
+"""What succeeds when a local password changes. Others may or may not: conditions, other directories."""
+
+
+def _actions(entry: Entry, ours: bool) -> set[str]:
+    """What may follow from an entry: what its control says of success, and of the rest."""
+    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
+    said = _WORDS.get(entry.control, said or _WORDS["optional"])
+    rest = {"default": "bad"} | {code: action for code, action in said.items() if code != "success"}
+    success = said.get("success", rest["default"])
+    failure = {"bad" if action in ("ok", "done") else action for action in rest.values()}
+    if entry.module == "pam_deny":
+        return failure
+    return {success} if ours or entry.module in _SUCCEED else failure | {success}
+
+
+def passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:
+    """The lines on any way through a stack on which ``pam_unix``, if it is there, runs, and that ends well.
+
+    As libpam goes it when it first asks the modules whether they are ready: a jump is then no success.
+
+    Args:
+        stack: its lines.
+        ours: the numbers of those that call the hook; they succeed.
+    """
+
+    @cache
+    def onward(at: int, good: bool, changed: bool) -> frozenset[int] | None:
+        if at >= len(stack):
+            return frozenset() if at == len(stack) and good and changed else None
+        changed = changed or stack[at].module == "pam_unix"
+        ways = []
+        for action in _actions(stack[at], at in ours):
+            if action in ("bad", "die"):
+                continue
+            if action == "done":
+                ways.append(frozenset[int]() if changed else None)
+            elif action.isdigit():
+                ways.append(onward(at + 1 + int(action), good, changed))
+            else:
+                ways.append(onward(at + 1, action != "reset" and (good or action == "ok"), changed))
+        ended = [way for way in ways if way is not None]
+        return frozenset({at}).union(*ended) if ended else None
+
+    return onward(0, False, all(entry.module != "pam_unix" for entry in stack)) or frozenset()
