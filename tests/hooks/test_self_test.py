@@ -227,7 +227,10 @@ NOT_PASSED = "no change of a password passes this line"
             DEBIAN.replace(f"requisite                  {EXEC}", f"sufficient {EXEC}"),
             ["a sufficient check", NEVER],
         ),
-        (DEBIAN.replace(f"requisite                  {EXEC}", f"[success=done] {EXEC}"), [NEVER, NEVER]),
+        (
+            DEBIAN.replace(f"requisite                  {EXEC}", f"[success=done default=die] {EXEC}"),
+            [NEVER, NEVER],
+        ),
         (DEBIAN.replace(f"optional                   {EXEC}", f"sufficient {EXEC}"), ["a sufficient push"]),
         (GOOD.replace("required  pam_unix", "sufficient pam_unix"), [NOT_PASSED]),
         (GOOD.replace("--push", "--pusch"), ["the hook does not know '--pusch'"]),
@@ -251,6 +254,39 @@ def test_conditions_and_other_directories_may_go_either_way() -> None:
     assert grades(DEBIAN.replace(PUSH, spared + PUSH)) == [Grade.OK, Grade.OK]
     assert grades(DEBIAN.replace("password [success=1", kerberos)) == [Grade.OK, Grade.OK]
     assert grades("@include common-password\n" + PUSH.replace("\n", "  # a comment\n")) == [Grade.OK]
+
+
+@pytest.mark.parametrize(
+    ("control", "vetoes"),
+    [
+        ("requisite", True),
+        ("[success=ok new_authtok_reqd=ok ignore=ignore default=die]", True),
+        ("required", False),
+        ("[success=ok]", False),
+        ("[success=ok default=bad]", False),
+        ("[success=ok default=ignore]", False),
+        ("[success=ok user_unknown=ignore default=die]", False),
+        ("[success=ok default=1]", True),  # onto pam_deny
+        ("[success=ok default=2]", False),  # onto pam_permit
+    ],
+)
+def test_a_check_whose_refusal_ends_nothing_is_no_veto(control: str, vetoes: bool) -> None:
+    """`required` fails in the end, too, but only when `pam_unix` has set the password."""
+    judged = judge(
+        entries("f", DEBIAN.replace(f"requisite                  {EXEC}", f"{control} {EXEC}")), {}, None
+    )
+    failed = [check for check in judged if check.grade is Grade.FAIL]
+    assert [check.what.partition(": ")[2] for check in failed] == (
+        [] if vetoes else ["a password that this check refuses is set all the same"]
+    )
+    assert all(check.hint == "make it requisite" for check in failed)
+
+
+def test_a_check_that_jumps_may_end_in_a_denial_that_comes_late() -> None:
+    """Red Hat's files end in a `pam_deny` that is `required`: it is bad, and nothing comes behind it."""
+    unix = "password sufficient pam_unix.so\npassword required pam_deny.so\n"
+    text = f"password [success=ok default=1] {EXEC} --check\n{unix}"
+    assert grades(text) == [Grade.OK]
 
 
 def test_order_and_version_decide() -> None:

@@ -213,6 +213,45 @@ def test_libpam_goes_the_way_that_the_self_test_foretells(scene: Scene) -> None:
         assert [each.grade is Grade.FAIL for each in judged].count(False) == len(ran), (new, done.stderr)
 
 
+CONTROLS = {
+    "requisite": True,
+    "required": False,
+    "optional": False,
+    "[success=ok new_authtok_reqd=ok ignore=ignore default=die]": True,
+    "[success=ok default=bad]": False,
+    "[success=ok default=ignore]": False,
+    "[success=ok default=1]": True,
+    "[success=ok default=2]": False,
+}
+"""Of a check that refuses: whether that is a veto."""
+
+
+def test_libpam_takes_for_a_veto_what_the_self_test_takes_for_one(scene: Scene) -> None:
+    """Of each control of a check that refuses: whether passwd fails, with nothing set and nothing pushed."""
+    account, machine = scene.accounts[0], scene.machine
+    marks = machine.folder / "marks"
+    scripts = {}
+    for mode, code in (("check", 1), ("push", 0)):
+        script = marks / mode / "pam_script_passwd"
+        script.parent.mkdir(parents=True)
+        scripts[str(script.parent)] = (
+            f"#!/bin/sh\n: > {marks}/{mode}.ran\n: passferry hook pam --{mode}\nexit {code}\n"
+        )
+        script.write_text(scripts[str(script.parent)])
+        script.chmod(0o755)
+    for number, (control, veto) in enumerate(CONTROLS.items()):
+        stack = DEBIAN.replace(CHECK, f"{control} pam_script", 1).format(folder=marks)
+        machine.service("passferry-test", stack)
+        for mark in marks.glob("*.ran"):
+            mark.unlink()
+        before = machine.hash_of(account)
+        done = machine.pamtester(account, f"Refused-Horse-{number}")
+        as_it_was = machine.hash_of(account) == before and not (marks / "push.ran").exists()
+        assert (marks / "check.ran").exists()
+        assert (done.returncode != 0 and as_it_was) is veto, (control, done.stdout)
+        assert all(each.grade is not Grade.FAIL for each in judge(entries("x", stack), scripts, None)) is veto
+
+
 def test_passwd_of_a_user_is_vetoed_before_and_pushed_after(scene: Scene) -> None:
     """The gateway's policy refuses: passwd fails with the reason, and the local password is as it was."""
     account, machine = scene.accounts[0], scene.machine

@@ -1,7 +1,7 @@
 """A stack of passwords in PAM's words, and the ways of a change through it. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -40,16 +40,50 @@ _SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_pass
 """What succeeds when a local password changes. Others may or may not: conditions, other directories."""
 
 
+_NO_FAILURE = {"success", "new_authtok_reqd", "ignore"}
+"""Codes that no module gives that refuses something."""
+
+
+def _said(entry: Entry) -> dict[str, str]:
+    """What a control says of each code that it names; ``default`` is always there."""
+    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
+    return {"default": "bad"} | _WORDS.get(entry.control, said or _WORDS["optional"])
+
+
+def _rest(said: Mapping[str, str], but: Set[str]) -> set[str]:
+    return {"bad" if said[code] in ("ok", "done") else said[code] for code in said.keys() - but}
+
+
+def failure(entry: Entry) -> set[str]:
+    """What may follow when the module of an entry fails."""
+    return _rest(_said(entry), _NO_FAILURE)
+
+
 def _actions(entry: Entry, ours: bool) -> set[str]:
     """What may follow from an entry: what its control says of success, and of the rest."""
-    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
-    said = _WORDS.get(entry.control, said or _WORDS["optional"])
-    rest = {"default": "bad"} | {code: action for code, action in said.items() if code != "success"}
-    success = said.get("success", rest["default"])
-    failure = {"bad" if action in ("ok", "done") else action for action in rest.values()}
+    said = _said(entry)
     if entry.module == "pam_deny":
-        return failure
-    return {success} if ours or entry.module in _SUCCEED else failure | {success}
+        return failure(entry)
+    success = said.get("success", said["default"])
+    return {success} if ours or entry.module in _SUCCEED else _rest(said, {"success"}) | {success}
+
+
+def vetoes(stack: Sequence[Entry], at: int) -> bool:
+    """Whether a change is refused, before ``pam_unix`` makes it, when the module of line ``at`` fails."""
+
+    @cache
+    def denied(at: int, bad: bool) -> bool:
+        if at >= len(stack) or stack[at].module == "pam_unix":
+            return bad and at >= len(stack)
+        return all(follows(at, action, bad) for action in _actions(stack[at], ours=False))
+
+    def follows(at: int, action: str, bad: bool) -> bool:
+        if action.isdigit():
+            return denied(at + 1 + int(action), bad)
+        return action == "die" or (action != "done" and denied(at + 1, bad or action == "bad"))
+
+    ends = {"die"} | {action for action in failure(stack[at]) if action.isdigit()}
+    return failure(stack[at]) <= ends and all(follows(at, action, False) for action in ends)
 
 
 def passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:

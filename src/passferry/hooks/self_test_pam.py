@@ -11,7 +11,7 @@ from pathlib import Path
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
-from passferry.hooks.pam_stack import Entry, entries, passed
+from passferry.hooks.pam_stack import Entry, entries, passed, vetoes
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
@@ -37,7 +37,7 @@ def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int
         entry, before = stack[number], None if unix is None else number < unix
         wrong = [*_of_options(entry, words)] or [
             *_of_exec(entry, words, version),
-            *_of_order(entry, words, before),
+            *_of_order(entry, words, before, vetoes(stack, number)),
             *_of_way(entry, number, passable),
         ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
@@ -94,19 +94,21 @@ def _of_exec(entry: Entry, words: Sequence[str], version: tuple[int, int] | None
         yield warn(f"{entry.place}: nobody sees why a password is refused", "add stdout")
 
 
-def _of_order(entry: Entry, words: Sequence[str], before: bool | None) -> Iterator[Check]:
+def _of_order(entry: Entry, words: Sequence[str], before: bool | None, veto: bool) -> Iterator[Check]:
     optional = entry.control == "optional"
     if "--check" in words:
         if before is False:
             yield fail(
                 f"{entry.place}: a check behind pam_unix cannot refuse anything", "move it before pam_unix"
             )
-        if optional:
-            yield fail(f"{entry.place}: the verdict of an optional line is ignored", "make it requisite")
-        if entry.control == "sufficient":
+        elif entry.control == "sufficient":
             yield fail(
                 f"{entry.place}: a sufficient check ends the stack with success, and no password changes",
                 "make it requisite",
+            )
+        elif not veto:
+            yield fail(
+                f"{entry.place}: a password that this check refuses is set all the same", "make it requisite"
             )
     elif "--push" in words:
         if before is True:
