@@ -289,6 +289,26 @@ def test_a_check_that_jumps_may_end_in_a_denial_that_comes_late() -> None:
     assert grades(text) == [Grade.OK]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[success=2 default=ignore] pam_krb5.so minimum_uid=1000", ["f:2 may jump over this check"]),
+        ("[success=1 default=ignore] pam_systemd_home.so", ["f:2 may jump over this check"]),
+        ("[success=ignore default=2] pam_succeed_if.so quiet uid >= 1000", ["f:2 may jump over this check"]),
+        ("[success=ignore default=1] pam_succeed_if.so quiet uid >= 1000", []),
+    ],
+)
+def test_a_check_that_a_line_before_it_may_jump_over_stands_in_the_wrong_place(
+    line: str, said: list[str]
+) -> None:
+    """Kerberos' jump onto `pam_permit` ends on `pam_deny` then. A condition may spare accounts the check."""
+    check = f"password requisite                  {EXEC}"
+    text = DEBIAN.replace(check, f"password {line}\n{check}")
+    failed = [check.what for check in judge(entries("f", text), {}, (1, 7)) if check.grade is Grade.FAIL]
+    assert len(failed) == len(said), failed
+    assert all(word in what for word, what in zip(said, failed, strict=True)), failed
+
+
 def test_order_and_version_decide() -> None:
     """A check behind pam_unix vetoes nothing; a push before it may be refused; 1.5 gives pam_exec nothing."""
     lines = GOOD.splitlines()

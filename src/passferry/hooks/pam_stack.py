@@ -1,7 +1,7 @@
 """A stack of passwords in PAM's words, and the ways of a change through it. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -38,6 +38,8 @@ _WORDS = {
 """What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
 _SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
 """What succeeds when a local password changes. Others may or may not: conditions, other directories."""
+_CONDITIONS = {"pam_succeed_if", "pam_localuser", "pam_usertype", "pam_listfile"}
+"""What changes no password, and can spare some accounts what follows."""
 
 
 _NO_FAILURE = {"success", "new_authtok_reqd", "ignore"}
@@ -84,6 +86,16 @@ def vetoes(stack: Sequence[Entry], at: int) -> bool:
 
     ends = {"die"} | {action for action in failure(stack[at]) if action.isdigit()}
     return failure(stack[at]) <= ends and all(follows(at, action, False) for action in ends)
+
+
+def jumps_over(stack: Sequence[Entry], at: int) -> Iterator[Entry]:
+    """The lines that may jump over line ``at``; not conditions that go no farther than to ``pam_unix``."""
+    unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), len(stack))
+    for number, entry in enumerate(stack[:at]):
+        jumps = [int(action) for action in _said(entry).values() if action.isdigit()]
+        farthest = number + 1 + max(jumps, default=0)
+        if farthest > (max(at, unix) if entry.module in _CONDITIONS else at):
+            yield entry
 
 
 def passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:

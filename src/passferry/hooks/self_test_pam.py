@@ -11,7 +11,7 @@ from pathlib import Path
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
-from passferry.hooks.pam_stack import Entry, entries, passed, vetoes
+from passferry.hooks.pam_stack import Entry, entries, jumps_over, passed, vetoes
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
@@ -38,7 +38,7 @@ def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int
         wrong = [*_of_options(entry, words)] or [
             *_of_exec(entry, words, version),
             *_of_order(entry, words, before, vetoes(stack, number)),
-            *_of_way(entry, number, passable),
+            *(list(_of_way(entry, number, passable)) or _of_jumps(entry, words, jumps_over(stack, number))),
         ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
     return checks
@@ -132,6 +132,14 @@ def _of_way(entry: Entry, number: int, passable: frozenset[int]) -> Iterator[Che
             f"{entry.place}: no change of a password passes this line: it or one before it ends the stack, or"
             " jumps over it",
             _PAGE,
+        )
+
+
+def _of_jumps(entry: Entry, words: Sequence[str], over: Iterable[Entry]) -> Iterator[Check]:
+    for jump in over if "--check" in words else ():
+        yield fail(
+            f"{entry.place}: {jump.place} may jump over this check",
+            "put the check before it: directly behind pam_pwquality, before every line that has success=N",
         )
 
 
