@@ -14,6 +14,7 @@ from passferry.hooks import self_test, self_test_ltb, self_test_pam
 from passferry.hooks.pam_stack import entries
 from passferry.hooks.self_test import Grade, of_clock, of_verdict
 from passferry.hooks.self_test_pam import judge, of_script
+from passferry.hooks.settings import HookSettings
 
 EXEC = "pam_exec.so expose_authtok quiet stdout /opt/passferry/bin/passferry hook pam"
 GOOD = f"""\
@@ -394,6 +395,56 @@ def test_the_self_test_of_pam_runs_on_any_machine(
     (tmp_path / "pam.d" / "passwd").write_text("password required pam_unix.so\n")
     assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 1
     assert "calls the hook" in capsys.readouterr().out
-    (tmp_path / "pam.d" / "passwd").write_text(GOOD)
+    (tmp_path / "passferry").touch(0o755)
+    hook = str(tmp_path / "passferry")
+    (tmp_path / "pam.d" / "passwd").write_text(GOOD.replace("/opt/passferry/bin/passferry", hook))
     monkeypatch.setattr(self_test_pam, "_version", lambda: (1, 7))
     assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 0
+
+
+SCRIPTS = """\
+password requisite pam_script.so dir={folder}/check
+password required  pam_unix.so
+password optional  pam_script.so dir={folder}/push onerr=success
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with PAM's files in ``pam.d``, and with the hook in ``bin``."""
+    monkeypatch.setattr(self_test_pam, "FOLDER", tmp_path / "pam.d")
+    monkeypatch.setattr(self_test_pam, "_version", lambda: (1, 7))
+    for name in ("pam.d", "bin", "check", "push"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "passferry").touch(0o755)
+    for mode in ("check", "push"):
+        script = tmp_path / mode / "pam_script_passwd"
+        script.write_text(
+            f'#!/opt/passferry/bin/python3 -I\nargv = ["passferry", "hook", "pam", "--{mode}"]\n'
+        )
+    return tmp_path
+
+
+def own(folder: Path, **files: str) -> list[str]:
+    """What fails of these files in /etc/pam.d; whose the scripts are is another matter."""
+    for name, text in files.items():
+        (folder / "pam.d" / name).write_text(text)
+    checks = self_test_pam._own(HookSettings("https://gateway.example.com", "pf_id_secretsecret"))
+    scripts = re.compile(r"others than root may change|.* cannot be run")
+    return [each.what for each in checks if each.grade is Grade.FAIL and not scripts.match(each.what)]
+
+
+def test_a_path_that_leads_nowhere_fails(folder: Path) -> None:
+    """With `onerr=success` the push would never be sent; a check that cannot run refuses every change."""
+    good = GOOD.replace("/opt/passferry", str(folder))
+    assert own(folder, passwd=good) == []
+    assert own(
+        folder, passwd=good.replace("bin/passferry hook pam --check", "bni/passferry hook pam --check")
+    ) == [f"passwd:3: {folder}/bni/passferry is no program that can be run"]
+    (folder / "bin" / "passferry").chmod(0o644)
+    assert len(own(folder, passwd=good)) == 2
+    good = SCRIPTS.format(folder=folder)
+    assert own(folder, passwd=good) == []
+    assert own(folder, passwd=good.replace("/push", "/psuh")) == [
+        f"passwd:3: there is no {folder}/psuh/pam_script_passwd"
+    ]

@@ -68,6 +68,15 @@ def script_folder(entry: Entry) -> str:
     return match[1] if match is not None else "/usr/share/libpam-script"
 
 
+_OF_PAM_EXEC = re.compile(r"debug|expose_authtok|use_first_pass|seteuid|quiet|quiet_log|stdout|(log|type)=.*")
+
+
+def command_of(entry: Entry) -> str:
+    """The program that a ``pam_exec`` line runs; "" if it names none."""
+    words = (word.strip("[]") for word in entry.arguments.split())
+    return next((word for word in words if not _OF_PAM_EXEC.fullmatch(word)), "")
+
+
 def _of_options(entry: Entry, words: Sequence[str]) -> Iterator[Check]:
     wrong = ""
     try:
@@ -177,10 +186,26 @@ def _own(settings: HookSettings) -> Iterable[Check]:
     scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
     found = [check for stack in stacks for check in judge(stack, scripts, _version())]
     yield from found or [fail(f"no line in {FOLDER} calls the hook", _PAGE)]
+    yield from (check for stack in stacks for each in stack for check in _of_path(each, scripts))
     for folder, text in scripts.items():
         path = Path(folder) / "pam_script_passwd"
         if "passferry" in text:
             yield from of_script(path, text, path.stat())
+
+
+def _of_path(entry: Entry, scripts: Mapping[str, str]) -> Iterator[Check]:
+    """Whether what a line runs is there: else it fails, or nothing is ever pushed."""
+    if entry.module == "pam_script" and "dir=" in entry.arguments:
+        script = Path(script_folder(entry)) / "pam_script_passwd"
+        if not script.is_file():
+            yield fail(f"{entry.place}: there is no {script}", "put the script there, or correct dir=")
+    elif entry.module == "pam_exec" and _called(entry, scripts) is not None:
+        command = Path(command_of(entry))
+        if not (command.is_absolute() and command.is_file() and os.access(command, os.X_OK)):
+            yield fail(
+                f"{entry.place}: {command} is no program that can be run",
+                "name it in full, as in /opt/passferry/bin/passferry",
+            )
 
 
 def _text(path: Path) -> str:
