@@ -448,3 +448,15 @@ def test_a_path_that_leads_nowhere_fails(folder: Path) -> None:
     assert own(folder, passwd=good.replace("/push", "/psuh")) == [
         f"passwd:3: there is no {folder}/psuh/pam_script_passwd"
     ]
+
+
+@pytest.mark.parametrize(
+    "end", ["~", ".bak", ".pam-old", ".dpkg-old", ".dpkg-dist", ".ucf-dist", ".rpmsave", ".rpmnew"]
+)
+def test_a_copy_that_no_service_reads_is_not_judged(folder: Path, end: str) -> None:
+    """What is wrong in it harms nobody, and a call in it alone is none."""
+    good = GOOD.replace("/opt/passferry", str(folder))
+    assert own(folder, **{"passwd": good, f"passwd{end}": good.replace("requisite", "optional")}) == []
+    assert own(folder, **{"passwd": "", f"passwd{end}": good}) == [
+        f"no line in {folder / 'pam.d'} calls the hook"
+    ]

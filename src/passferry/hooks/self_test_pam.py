@@ -173,6 +173,10 @@ def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
 # --- this machine ----------------------------------------------------------------------------
 
 
+_COPY = re.compile(r".*(~|\.bak|\.pam-old|\.dpkg-.*|\.ucf-.*|\.rpmsave|\.rpmnew)")
+"""What editors and packages call a file that they keep, and no service reads."""
+
+
 def run(values: Mapping[str, str]) -> int:
     """Print every check; 0 when none failed."""
     return self_test.run(values, {}, _own, pwd.getpwuid(0), short_names=True)
@@ -181,7 +185,8 @@ def run(values: Mapping[str, str]) -> int:
 def _own(settings: HookSettings) -> Iterable[Check]:
     if os.geteuid() != 0:
         yield warn("this is not root, who changes passwords", "run it as root")
-    stacks = [entries(path.name, _text(path)) for path in sorted(FOLDER.glob("*"))]
+    paths = [path for path in sorted(FOLDER.glob("*")) if not _COPY.fullmatch(path.name)]
+    stacks = [entries(path.name, _text(path)) for path in paths]
     folders = {script_folder(each) for stack in stacks for each in stack if each.module == "pam_script"}
     scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
     found = [check for stack in stacks for check in judge(stack, scripts, _version())]
