@@ -460,3 +460,40 @@ def test_a_copy_that_no_service_reads_is_not_judged(folder: Path, end: str) -> N
     assert own(folder, **{"passwd": "", f"passwd{end}": good}) == [
         f"no line in {folder / 'pam.d'} calls the hook"
     ]
+
+
+RED_HAT = """\
+password requisite pam_pwquality.so local_users_only
+password sufficient pam_unix.so yescrypt shadow nullok use_authtok
+password [success=1 default=ignore] pam_localuser.so
+password required pam_deny.so
+"""
+
+
+@pytest.mark.parametrize(
+    ("include", "failed"),
+    [("password include system-auth", 1), ("@include system-auth", 1), ("password substack system-auth", 0)],
+)
+def test_a_push_behind_an_included_stack_that_ends_is_never_reached(
+    folder: Path, include: str, failed: int
+) -> None:
+    """`sufficient` ends the stack that includes it; only a `substack` ends by itself."""
+    push = PUSH.replace("/opt/passferry", str(folder))
+    found = own(folder, **{"system-auth": RED_HAT, "passwd": f"{include}\n{push}"})
+    assert len(found) == failed
+    assert all(what.startswith("passwd:2: ") and NOT_PASSED in what for what in found)
+
+
+def test_what_is_included_is_judged_once(folder: Path) -> None:
+    """With its own file; one that includes itself ends, and so does the self-test."""
+    mistaken = DEBIAN.replace("/opt/passferry", str(folder)).replace("requisite   ", "required    ")
+    files = {
+        "common-password": mistaken,
+        "passwd": "@include common-password\n",
+        "chpasswd": "@include passwd\n",
+    }
+    (failed,) = own(folder, **files)
+    assert failed.startswith("common-password:2: ")
+    assert own(folder, **files, loop="@include loop\n@include chpasswd\n" * 3) == [failed]
+    before = f"{PUSH.replace('/opt/passferry', str(folder))}@include common-password\n"
+    assert any("pam_unix may still refuse" in what for what in own(folder, **files, other=before))

@@ -1,11 +1,12 @@
 """A stack of passwords in PAM's words, and the ways of a change through it. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
 _LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
+_INCLUDE = re.compile(r"@include\s+(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +20,31 @@ class Entry:
 
 
 def entries(name: str, text: str) -> list[Entry]:
-    """The password stack in the text of one file, in order; what it includes is another file's."""
+    """The password stack in the text of one file, in order; Debian's ``@include`` is an ``include``."""
     found = []
     for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
-        match = _LINE.match(line)
+        match, whole = _LINE.match(line), _INCLUDE.match(line)
+        if whole is not None:
+            found.append(Entry(f"{name}:{number}", "include", whole[1], ""))
         if match is not None:
             module = match[2].rpartition("/")[2].removesuffix(".so")
             found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
     return found
+
+
+def with_included(stack: Iterable[Entry], files: Mapping[str, Sequence[Entry]]) -> Iterator[Entry]:
+    """A stack as libpam reads it: with the lines that it includes, but for those of a ``substack``.
+
+    Args:
+        stack: the lines of one file.
+        files: the lines of the others by their names; what is not there, or includes itself, stays as it is.
+    """
+    for entry in stack:
+        if entry.control == "include" and entry.module in files:
+            others = {name: lines for name, lines in files.items() if name != entry.module}
+            yield from with_included(files[entry.module], others)
+        else:
+            yield entry
 
 
 _WORDS = {
@@ -35,7 +53,7 @@ _WORDS = {
     "sufficient": {"success": "done", "default": "ignore"},
     "optional": {"success": "ok", "default": "ignore"},
 }
-"""What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
+"""What the words stand for (pam.conf(5)); ``substack``, for one, is taken for optional."""
 _SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
 """What succeeds when a local password changes. Others may or may not: conditions, other directories."""
 _CONDITIONS = {"pam_succeed_if", "pam_localuser", "pam_usertype", "pam_listfile"}

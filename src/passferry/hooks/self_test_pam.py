@@ -8,37 +8,51 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
-from passferry.hooks.pam_stack import Entry, entries, jumps_over, passed, vetoes
+from passferry.hooks.pam_stack import Entry, entries, jumps_over, passed, vetoes, with_included
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
 FOLDER = Path("/etc/pam.d")
 _PAGE = "docs/sources/pam.md has the lines to paste"
+_INCLUDED = "put it into the file that is included before it, or include that by substack"
 _VERSION = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
 
 
-def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int, int] | None) -> list[Check]:
+def judge(
+    lines: Sequence[Entry],
+    scripts: Mapping[str, str],
+    version: tuple[int, int] | None,
+    files: Mapping[str, Sequence[Entry]] = MappingProxyType({}),
+) -> list[Check]:
     """What is right and wrong with the lines of one file that call the hook.
 
     Args:
-        stack: its lines.
+        lines: its own; what calls the hook in a file that it includes is judged with that file.
         scripts: the text of each ``pam_script_passwd`` by its folder.
         version: of Linux-PAM, if it is known.
+        files: the lines of the others by their names.
     """
+    stack = list(with_included(lines, files))
     unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), None)
     calls = {number: _called(entry, scripts) for number, entry in enumerate(stack)}
     ours = {number: words for number, words in calls.items() if words is not None}
     passable = passed(stack, frozenset(ours))
     checks: list[Check] = []
     for number, words in ours.items():
+        if stack[number] not in lines:
+            continue
         entry, before = stack[number], None if unix is None else number < unix
         wrong = [*_of_options(entry, words)] or [
             *_of_exec(entry, words, version),
             *_of_order(entry, words, before, vetoes(stack, number)),
-            *(list(_of_way(entry, number, passable)) or _of_jumps(entry, words, jumps_over(stack, number))),
+            *(
+                list(_of_way(entry, number, passable, _PAGE if stack == lines else _INCLUDED))
+                or _of_jumps(entry, words, jumps_over(stack, number))
+            ),
         ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
     return checks
@@ -131,7 +145,7 @@ def _of_order(entry: Entry, words: Sequence[str], before: bool | None, veto: boo
             )
 
 
-def _of_way(entry: Entry, number: int, passable: frozenset[int]) -> Iterator[Check]:
+def _of_way(entry: Entry, number: int, passable: frozenset[int], hint: str) -> Iterator[Check]:
     if entry.control == "sufficient" or number in passable:
         return
     if not passable:
@@ -140,7 +154,7 @@ def _of_way(entry: Entry, number: int, passable: frozenset[int]) -> Iterator[Che
         yield fail(
             f"{entry.place}: no change of a password passes this line: it or one before it ends the stack, or"
             " jumps over it",
-            _PAGE,
+            hint,
         )
 
 
@@ -186,10 +200,12 @@ def _own(settings: HookSettings) -> Iterable[Check]:
     if os.geteuid() != 0:
         yield warn("this is not root, who changes passwords", "run it as root")
     paths = [path for path in sorted(FOLDER.glob("*")) if not _COPY.fullmatch(path.name)]
-    stacks = [entries(path.name, _text(path)) for path in paths]
+    files = {path.name: entries(path.name, _text(path)) for path in paths}
+    stacks = files.values()
     folders = {script_folder(each) for stack in stacks for each in stack if each.module == "pam_script"}
     scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
-    found = [check for stack in stacks for check in judge(stack, scripts, _version())]
+    version = _version()
+    found = [check for stack in stacks for check in judge(stack, scripts, version, files)]
     yield from found or [fail(f"no line in {FOLDER} calls the hook", _PAGE)]
     yield from (check for stack in stacks for each in stack for check in _of_path(each, scripts))
     for folder, text in scripts.items():
