@@ -330,16 +330,46 @@ def test_pam_script_is_found_by_its_folder() -> None:
     assert [check.grade for check in judge(stack, scripts, None)] == [Grade.OK, Grade.OK]
 
 
+def test_a_comment_in_a_script_calls_nothing() -> None:
+    """Neither one that speaks of the hook, nor the call itself, when it is one."""
+    call = 'sys.argv = ["passferry", "hook", "pam", "--push"]\n'
+    stack = entries("f", "password optional pam_script.so dir=/x")
+    speaks = "#!/usr/bin/python3 -I\n  # passferry hook pam behind pam_unix: hands the password over\n"
+    assert [check.grade for check in judge(stack, {"/x": speaks + call}, None)] == [Grade.OK]
+    assert judge(stack, {"/x": f"{speaks}# {call}"}, None) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[success=1 default=ignore]", "[success = 1 default = ignore]"),
+        ("[success=1 default=ignore]", "[ success=1  default=ignore ]"),
+        ("password ", "Password "),
+        ("requisite ", "Requisite "),
+        ("optional ", "OPTIONAL "),
+    ],
+)
+def test_spaces_and_capitals_are_read_as_libpam_reads_them(old: str, new: str) -> None:
+    """It takes types and controls in any letters, and brackets with spaces."""
+    assert old in DEBIAN
+    assert grades(DEBIAN.replace(old, new)) == [Grade.OK, Grade.OK]
+
+
 def test_a_script_that_runs_what_its_caller_says_is_a_mistake(tmp_path: Path) -> None:
     """`passwd` is set-uid and passes its environment on: Python must be told to ignore it."""
     path = tmp_path / "pam_script_passwd"
-    good = "#!/opt/passferry/bin/python3 -I\nimport passferry\n"
+    good = '#!/opt/passferry/bin/python3 -I\nargv = ["passferry", "hook", "pam", "--push"]\n'
     path.write_text(good)
     path.chmod(0o755)
     status = os.stat_result((0o100755, 0, 0, 1, 0, *path.stat()[5:]))
     assert of_script(path, good, status) == []
+    (comment,) = of_script(path, good.replace("argv", "# argv"), status)
+    assert "does not call the hook" in comment.what
     for bad in ("#!/bin/sh\n", "#!/opt/passferry/bin/python3\n", "#!/usr/bin/env python3\n"):
-        assert "PYTHONPATH" in of_script(path, bad, status)[0].hint
+        assert (
+            "PYTHONPATH"
+            in of_script(path, good.replace(good.partition("\n")[0], bad.strip()), status)[0].hint
+        )
     writable = os.stat_result((0o100777, *status[1:]))
     assert len(of_script(path, good, writable)) == 1
     assert len(of_script(path, good, os.stat_result((0o100644, *status[1:])))) == 1

@@ -175,6 +175,8 @@ SPOILED = [
     ("success=1", "success=3"),
     ("success=1", "success=4"),
     (UNIX, "required pam_unix"),
+    (UNIX, "[ success = 1  default = ignore ] pam_unix"),
+    (CHECK, "Requisite pam_script"),
     (UNIX, "sufficient pam_unix"),
     (UNIX, "[success=done default=die] pam_unix"),
     (UNIX, "[success=1] pam_unix"),
@@ -194,7 +196,7 @@ def test_libpam_goes_the_way_that_the_self_test_foretells(scene: Scene) -> None:
     for mode in ("check", "push"):
         script = marks / mode / "pam_script_passwd"
         script.parent.mkdir(parents=True)
-        script.write_text(f"#!/bin/sh\n: > {marks}/{mode}.ran\n# passferry hook pam --{mode}\n")
+        script.write_text(f"#!/bin/sh\n: > {marks}/{mode}.ran\n: passferry hook pam --{mode}\n")
         script.chmod(0o755)
     scripts = {
         str(marks / mode): (marks / mode / "pam_script_passwd").read_text() for mode in ("check", "push")

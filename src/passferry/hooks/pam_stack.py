@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
-_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
+_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)", re.IGNORECASE)
 _INCLUDE = re.compile(r"@include\s+(\S+)")
 
 
@@ -28,7 +28,7 @@ def entries(name: str, text: str) -> list[Entry]:
             found.append(Entry(f"{name}:{number}", "include", whole[1], ""))
         if match is not None:
             module = match[2].rpartition("/")[2].removesuffix(".so")
-            found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
+            found.append(Entry(f"{name}:{number}", match[1].lower(), module, match[3]))
     return found
 
 
@@ -66,7 +66,7 @@ _NO_FAILURE = {"success", "new_authtok_reqd", "ignore"}
 
 def _said(entry: Entry) -> dict[str, str]:
     """What a control says of each code that it names; ``default`` is always there."""
-    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
+    said = dict(re.findall(r"(\w+)\s*=\s*(\w+)", entry.control))
     return {"default": "bad"} | _WORDS.get(entry.control, said or _WORDS["optional"])
 
 

@@ -64,16 +64,23 @@ _CALL = re.compile(
 """The hook's command line, or its list of arguments in Python; what is behind ``pam``."""
 
 
-def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
-    """The arguments that an entry gives to the hook; None if it does not call it."""
-    text = entry.arguments
-    if entry.module == "pam_script":
-        text = scripts.get(script_folder(entry), "")
+_COMMENT = re.compile(r"^[ \t]*#(?!!).*$", re.MULTILINE)
+
+
+def called_in(text: str) -> list[str] | None:
+    """The arguments that a script or a line gives to the hook; None if it does not call it."""
+    text = _COMMENT.sub("", text)
     match = _CALL.search(text)
     if match is not None:
         return re.findall(r"""[^\s"',\[\]]+""", match[1] or match[2] or "")
     modes = [mode for mode in ("--check", "--push") if mode in text]  # in words of the script's own
     return modes if "passferry" in text and modes else None
+
+
+def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
+    return called_in(
+        scripts.get(script_folder(entry), "") if entry.module == "pam_script" else entry.arguments
+    )
 
 
 def script_folder(entry: Entry) -> str:
@@ -170,6 +177,8 @@ def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
     """What is wrong with a script that ``pam_script`` runs as root, with the environment of the caller."""
     checks = []
     first = text.partition("\n")[0]
+    if called_in(text) is None:
+        checks.append(fail(f"{path} speaks of passferry, and does not call the hook", _PAGE))
     if not re.fullmatch(r"#!\S*python\S* -I", first):
         checks.append(
             fail(
