@@ -154,7 +154,9 @@ def test_the_documented_stack_is_good() -> None:
         ("optional  " + EXEC, "required " + EXEC, Grade.WARN),
         (" stdout", "", Grade.WARN),
         ("pam_exec.so", "/lib/security/pam_exec.so", Grade.OK),
-        ("optional  " + EXEC, "[success=ok default=ignore] " + EXEC, Grade.WARN),
+        ("optional  " + EXEC, "[success=ok default=ignore] " + EXEC, Grade.OK),
+        ("optional  " + EXEC, "[success=ok new_authtok_reqd=ok default=ignore] " + EXEC, Grade.OK),
+        ("optional  " + EXEC, "[success=ok user_unknown=die default=ignore] " + EXEC, Grade.WARN),
     ],
 )
 def test_each_mistake_in_a_stack_is_named(old: str, new: str, expected: Grade) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
-from passferry.hooks.pam_stack import Entry, entries, jumps_over, passed, vetoes, with_included
+from passferry.hooks.pam_stack import Entry, entries, failure, jumps_over, passed, vetoes, with_included
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
@@ -125,7 +125,6 @@ def _of_exec(entry: Entry, words: Sequence[str], version: tuple[int, int] | None
 
 
 def _of_order(entry: Entry, words: Sequence[str], before: bool | None, veto: bool) -> Iterator[Check]:
-    optional = entry.control == "optional"
     if "--check" in words:
         if before is False:
             yield fail(
@@ -145,7 +144,7 @@ def _of_order(entry: Entry, words: Sequence[str], before: bool | None, veto: boo
             yield fail(f"{entry.place}: pam_unix may still refuse what was pushed", "move it behind pam_unix")
         if entry.control == "sufficient":
             yield fail(f"{entry.place}: a sufficient push ends the stack", "make it optional")
-        elif not optional:
+        elif failure(entry) & {"bad", "die"}:
             yield warn(
                 f"{entry.place}: when it fails, passwd fails although the password has changed",
                 "make it optional",
