@@ -127,11 +127,13 @@ def test_the_verdict_of_the_policy_shows_the_rest_of_the_set_up(
 def test_a_source_of_short_names_alone_needs_a_key_that_takes_them(
     fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """PAM sends no others: each of its changes would be refused."""
+    """Each change would be refused, but of accounts whose names have an @, as SSSD can give them."""
     fake.verdict = (400, {"code": "user.invalid"})
     config = fake.file(tmp_path)
     self_test_pam.run({"config": str(config)})
-    assert "fail  the gateway does not take short names" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fail  the gateway does not take short names" in said
+    assert "unless every account's name has an @" in said
     code, text = report(capsys, config)
     assert (code, "warn  the gateway does not take short names" in text) == (0, True)
 
