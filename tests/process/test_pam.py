@@ -254,6 +254,36 @@ def test_libpam_takes_for_a_veto_what_the_self_test_takes_for_one(scene: Scene) 
         assert all(each.grade is not Grade.FAIL for each in judge(entries("x", stack), scripts, None)) is veto
 
 
+INCLUDED = """\
+password requisite pam_pwquality.so retry=3 minlen=6 minclass=0 difok=0 dictcheck=0 usercheck=0
+password sufficient pam_unix.so yescrypt shadow use_authtok
+password required  pam_deny.so
+"""
+"""As Red Hat's files are, that others include."""
+
+
+def test_libpam_runs_a_push_behind_an_included_stack_as_the_self_test_foretells(scene: Scene) -> None:
+    """One that ends inside of what it includes does so for both kinds of include; a substack goes on."""
+    account, machine = scene.accounts[0], scene.machine
+    script = machine.folder / "marks" / "pam_script_passwd"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\n: > {machine.folder}/push.ran\n: passferry hook pam --push\n")
+    script.chmod(0o755)
+    scripts = {str(script.parent): script.read_text()}
+    machine.service("passferry-included", INCLUDED)
+    included = {"passferry-included": entries("passferry-included", INCLUDED)}
+    for number, include in enumerate(("password include", "@include", "password substack")):
+        stack = f"{include} passferry-included\npassword optional pam_script.so dir={script.parent}\n"
+        machine.service("passferry-test", stack)
+        before = machine.hash_of(account)
+        assert machine.pamtester(account, f"Included-Horse-{number}").returncode == 0
+        assert machine.hash_of(account) != before
+        (judged,) = judge(entries("x", stack), scripts, None, included)
+        ran = (machine.folder / "push.ran").exists()
+        assert ran is (include == "password substack")
+        assert ran is (judged.grade is Grade.OK)
+
+
 def test_passwd_of_a_user_is_vetoed_before_and_pushed_after(scene: Scene) -> None:
     """The gateway's policy refuses: passwd fails with the reason, and the local password is as it was."""
     account, machine = scene.accounts[0], scene.machine

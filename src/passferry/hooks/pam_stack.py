@@ -58,8 +58,6 @@ _SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_pass
 """What succeeds when a local password changes. Others may or may not: conditions, other directories."""
 _CONDITIONS = {"pam_succeed_if", "pam_localuser", "pam_usertype", "pam_listfile"}
 """What changes no password, and can spare some accounts what follows."""
-
-
 _NO_FAILURE = {"success", "new_authtok_reqd", "ignore"}
 """Codes that no module gives that refuses something."""
 
