@@ -11,8 +11,10 @@ import pytest
 from hook_fakes import FakeGateway
 from passferry.client import Reply
 from passferry.hooks import self_test, self_test_ltb, self_test_pam
+from passferry.hooks.pam_stack import entries
 from passferry.hooks.self_test import Grade, of_clock, of_verdict
-from passferry.hooks.self_test_pam import entries, judge, of_script
+from passferry.hooks.self_test_pam import judge, of_script
+from passferry.hooks.settings import HookSettings
 
 EXEC = "pam_exec.so expose_authtok quiet stdout /opt/passferry/bin/passferry hook pam"
 GOOD = f"""\
@@ -125,11 +127,13 @@ def test_the_verdict_of_the_policy_shows_the_rest_of_the_set_up(
 def test_a_source_of_short_names_alone_needs_a_key_that_takes_them(
     fake: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """PAM sends no others: each of its changes would be refused."""
+    """Each change would be refused, but of accounts whose names have an @, as SSSD can give them."""
     fake.verdict = (400, {"code": "user.invalid"})
     config = fake.file(tmp_path)
     self_test_pam.run({"config": str(config)})
-    assert "fail  the gateway does not take short names" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fail  the gateway does not take short names" in said
+    assert "unless every account's name has an @" in said
     code, text = report(capsys, config)
     assert (code, "warn  the gateway does not take short names" in text) == (0, True)
 
@@ -152,7 +156,9 @@ def test_the_documented_stack_is_good() -> None:
         ("optional  " + EXEC, "required " + EXEC, Grade.WARN),
         (" stdout", "", Grade.WARN),
         ("pam_exec.so", "/lib/security/pam_exec.so", Grade.OK),
-        ("optional  " + EXEC, "[success=ok default=ignore] " + EXEC, Grade.WARN),
+        ("optional  " + EXEC, "[success=ok default=ignore] " + EXEC, Grade.OK),
+        ("optional  " + EXEC, "[success=ok new_authtok_reqd=ok default=ignore] " + EXEC, Grade.OK),
+        ("optional  " + EXEC, "[success=ok user_unknown=die default=ignore] " + EXEC, Grade.WARN),
     ],
 )
 def test_each_mistake_in_a_stack_is_named(old: str, new: str, expected: Grade) -> None:
@@ -226,7 +232,10 @@ NOT_PASSED = "no change of a password passes this line"
             DEBIAN.replace(f"requisite                  {EXEC}", f"sufficient {EXEC}"),
             ["a sufficient check", NEVER],
         ),
-        (DEBIAN.replace(f"requisite                  {EXEC}", f"[success=done] {EXEC}"), [NEVER, NEVER]),
+        (
+            DEBIAN.replace(f"requisite                  {EXEC}", f"[success=done default=die] {EXEC}"),
+            [NEVER, NEVER],
+        ),
         (DEBIAN.replace(f"optional                   {EXEC}", f"sufficient {EXEC}"), ["a sufficient push"]),
         (GOOD.replace("required  pam_unix", "sufficient pam_unix"), [NOT_PASSED]),
         (GOOD.replace("--push", "--pusch"), ["the hook does not know '--pusch'"]),
@@ -252,6 +261,59 @@ def test_conditions_and_other_directories_may_go_either_way() -> None:
     assert grades("@include common-password\n" + PUSH.replace("\n", "  # a comment\n")) == [Grade.OK]
 
 
+@pytest.mark.parametrize(
+    ("control", "vetoes"),
+    [
+        ("requisite", True),
+        ("[success=ok new_authtok_reqd=ok ignore=ignore default=die]", True),
+        ("required", False),
+        ("[success=ok]", False),
+        ("[success=ok default=bad]", False),
+        ("[success=ok default=ignore]", False),
+        ("[success=ok user_unknown=ignore default=die]", False),
+        ("[success=ok default=1]", True),  # onto pam_deny
+        ("[success=ok default=2]", False),  # onto pam_permit
+    ],
+)
+def test_a_check_whose_refusal_ends_nothing_is_no_veto(control: str, vetoes: bool) -> None:
+    """`required` fails in the end, too, but only when `pam_unix` has set the password."""
+    judged = judge(
+        entries("f", DEBIAN.replace(f"requisite                  {EXEC}", f"{control} {EXEC}")), {}, None
+    )
+    failed = [check for check in judged if check.grade is Grade.FAIL]
+    assert [check.what.partition(": ")[2] for check in failed] == (
+        [] if vetoes else ["a password that this check refuses is set all the same"]
+    )
+    assert all(check.hint == "make it requisite" for check in failed)
+
+
+def test_a_check_that_jumps_may_end_in_a_denial_that_comes_late() -> None:
+    """Red Hat's files end in a `pam_deny` that is `required`: it is bad, and nothing comes behind it."""
+    unix = "password sufficient pam_unix.so\npassword required pam_deny.so\n"
+    text = f"password [success=ok default=1] {EXEC} --check\n{unix}"
+    assert grades(text) == [Grade.OK]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[success=2 default=ignore] pam_krb5.so minimum_uid=1000", ["f:2 may jump over this check"]),
+        ("[success=1 default=ignore] pam_systemd_home.so", ["f:2 may jump over this check"]),
+        ("[success=ignore default=2] pam_succeed_if.so quiet uid >= 1000", ["f:2 may jump over this check"]),
+        ("[success=ignore default=1] pam_succeed_if.so quiet uid >= 1000", []),
+    ],
+)
+def test_a_check_that_a_line_before_it_may_jump_over_stands_in_the_wrong_place(
+    line: str, said: list[str]
+) -> None:
+    """Kerberos' jump onto `pam_permit` ends on `pam_deny` then. A condition may spare accounts the check."""
+    check = f"password requisite                  {EXEC}"
+    text = DEBIAN.replace(check, f"password {line}\n{check}")
+    failed = [check.what for check in judge(entries("f", text), {}, (1, 7)) if check.grade is Grade.FAIL]
+    assert len(failed) == len(said), failed
+    assert all(word in what for word, what in zip(said, failed, strict=True)), failed
+
+
 def test_order_and_version_decide() -> None:
     """A check behind pam_unix vetoes nothing; a push before it may be refused; 1.5 gives pam_exec nothing."""
     lines = GOOD.splitlines()
@@ -272,16 +334,46 @@ def test_pam_script_is_found_by_its_folder() -> None:
     assert [check.grade for check in judge(stack, scripts, None)] == [Grade.OK, Grade.OK]
 
 
+def test_a_comment_in_a_script_calls_nothing() -> None:
+    """Neither one that speaks of the hook, nor the call itself, when it is one."""
+    call = 'sys.argv = ["passferry", "hook", "pam", "--push"]\n'
+    stack = entries("f", "password optional pam_script.so dir=/x")
+    speaks = "#!/usr/bin/python3 -I\n  # passferry hook pam behind pam_unix: hands the password over\n"
+    assert [check.grade for check in judge(stack, {"/x": speaks + call}, None)] == [Grade.OK]
+    assert judge(stack, {"/x": f"{speaks}# {call}"}, None) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[success=1 default=ignore]", "[success = 1 default = ignore]"),
+        ("[success=1 default=ignore]", "[ success=1  default=ignore ]"),
+        ("password ", "Password "),
+        ("requisite ", "Requisite "),
+        ("optional ", "OPTIONAL "),
+    ],
+)
+def test_spaces_and_capitals_are_read_as_libpam_reads_them(old: str, new: str) -> None:
+    """It takes types and controls in any letters, and brackets with spaces."""
+    assert old in DEBIAN
+    assert grades(DEBIAN.replace(old, new)) == [Grade.OK, Grade.OK]
+
+
 def test_a_script_that_runs_what_its_caller_says_is_a_mistake(tmp_path: Path) -> None:
     """`passwd` is set-uid and passes its environment on: Python must be told to ignore it."""
     path = tmp_path / "pam_script_passwd"
-    good = "#!/opt/passferry/bin/python3 -I\nimport passferry\n"
+    good = '#!/opt/passferry/bin/python3 -I\nargv = ["passferry", "hook", "pam", "--push"]\n'
     path.write_text(good)
     path.chmod(0o755)
     status = os.stat_result((0o100755, 0, 0, 1, 0, *path.stat()[5:]))
     assert of_script(path, good, status) == []
+    (comment,) = of_script(path, good.replace("argv", "# argv"), status)
+    assert "does not call the hook" in comment.what
     for bad in ("#!/bin/sh\n", "#!/opt/passferry/bin/python3\n", "#!/usr/bin/env python3\n"):
-        assert "PYTHONPATH" in of_script(path, bad, status)[0].hint
+        assert (
+            "PYTHONPATH"
+            in of_script(path, good.replace(good.partition("\n")[0], bad.strip()), status)[0].hint
+        )
     writable = os.stat_result((0o100777, *status[1:]))
     assert len(of_script(path, good, writable)) == 1
     assert len(of_script(path, good, os.stat_result((0o100644, *status[1:])))) == 1
@@ -337,6 +429,105 @@ def test_the_self_test_of_pam_runs_on_any_machine(
     (tmp_path / "pam.d" / "passwd").write_text("password required pam_unix.so\n")
     assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 1
     assert "calls the hook" in capsys.readouterr().out
-    (tmp_path / "pam.d" / "passwd").write_text(GOOD)
+    (tmp_path / "passferry").touch(0o755)
+    hook = str(tmp_path / "passferry")
+    (tmp_path / "pam.d" / "passwd").write_text(GOOD.replace("/opt/passferry/bin/passferry", hook))
     monkeypatch.setattr(self_test_pam, "_version", lambda: (1, 7))
     assert self_test_pam.run({"config": str(fake.file(tmp_path))}) == 0
+
+
+SCRIPTS = """\
+password requisite pam_script.so dir={folder}/check
+password required  pam_unix.so
+password optional  pam_script.so dir={folder}/push onerr=success
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with PAM's files in ``pam.d``, and with the hook in ``bin``."""
+    monkeypatch.setattr(self_test_pam, "FOLDER", tmp_path / "pam.d")
+    monkeypatch.setattr(self_test_pam, "_version", lambda: (1, 7))
+    for name in ("pam.d", "bin", "check", "push"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "passferry").touch(0o755)
+    for mode in ("check", "push"):
+        script = tmp_path / mode / "pam_script_passwd"
+        script.write_text(
+            f'#!/opt/passferry/bin/python3 -I\nargv = ["passferry", "hook", "pam", "--{mode}"]\n'
+        )
+    return tmp_path
+
+
+def own(folder: Path, **files: str) -> list[str]:
+    """What fails of these files in /etc/pam.d; whose the scripts are is another matter."""
+    for name, text in files.items():
+        (folder / "pam.d" / name).write_text(text)
+    checks = self_test_pam._own(HookSettings("https://gateway.example.com", "pf_id_secretsecret"))
+    scripts = re.compile(r"others than root may change|.* cannot be run")
+    return [each.what for each in checks if each.grade is Grade.FAIL and not scripts.match(each.what)]
+
+
+def test_a_path_that_leads_nowhere_fails(folder: Path) -> None:
+    """With `onerr=success` the push would never be sent; a check that cannot run refuses every change."""
+    good = GOOD.replace("/opt/passferry", str(folder))
+    assert own(folder, passwd=good) == []
+    assert own(
+        folder, passwd=good.replace("bin/passferry hook pam --check", "bni/passferry hook pam --check")
+    ) == [f"passwd:3: {folder}/bni/passferry is no program that can be run"]
+    (folder / "bin" / "passferry").chmod(0o644)
+    assert len(own(folder, passwd=good)) == 2
+    good = SCRIPTS.format(folder=folder)
+    assert own(folder, passwd=good) == []
+    assert own(folder, passwd=good.replace("/push", "/psuh")) == [
+        f"passwd:3: there is no {folder}/psuh/pam_script_passwd"
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", ["~", ".bak", ".pam-old", ".dpkg-old", ".dpkg-dist", ".ucf-dist", ".rpmsave", ".rpmnew"]
+)
+def test_a_copy_that_no_service_reads_is_not_judged(folder: Path, end: str) -> None:
+    """What is wrong in it harms nobody, and a call in it alone is none."""
+    good = GOOD.replace("/opt/passferry", str(folder))
+    assert own(folder, **{"passwd": good, f"passwd{end}": good.replace("requisite", "optional")}) == []
+    assert own(folder, **{"passwd": "", f"passwd{end}": good}) == [
+        f"no line in {folder / 'pam.d'} calls the hook"
+    ]
+
+
+RED_HAT = """\
+password requisite pam_pwquality.so local_users_only
+password sufficient pam_unix.so yescrypt shadow nullok use_authtok
+password [success=1 default=ignore] pam_localuser.so
+password required pam_deny.so
+"""
+
+
+@pytest.mark.parametrize(
+    ("include", "failed"),
+    [("password include system-auth", 1), ("@include system-auth", 1), ("password substack system-auth", 0)],
+)
+def test_a_push_behind_an_included_stack_that_ends_is_never_reached(
+    folder: Path, include: str, failed: int
+) -> None:
+    """`sufficient` ends the stack that includes it; only a `substack` ends by itself."""
+    push = PUSH.replace("/opt/passferry", str(folder))
+    found = own(folder, **{"system-auth": RED_HAT, "passwd": f"{include}\n{push}"})
+    assert len(found) == failed
+    assert all(what.startswith("passwd:2: ") and NOT_PASSED in what for what in found)
+
+
+def test_what_is_included_is_judged_once(folder: Path) -> None:
+    """With its own file; one that includes itself ends, and so does the self-test."""
+    mistaken = DEBIAN.replace("/opt/passferry", str(folder)).replace("requisite   ", "required    ")
+    files = {
+        "common-password": mistaken,
+        "passwd": "@include common-password\n",
+        "chpasswd": "@include passwd\n",
+    }
+    (failed,) = own(folder, **files)
+    assert failed.startswith("common-password:2: ")
+    assert own(folder, **files, loop="@include loop\n@include chpasswd\n" * 3) == [failed]
+    before = f"{PUSH.replace('/opt/passferry', str(folder))}@include common-password\n"
+    assert any("pam_unix may still refuse" in what for what in own(folder, **files, other=before))

@@ -131,7 +131,10 @@ def test_files_that_others_may_use_are_refused(file: Path, tmp_path: Path) -> No
 def test_files_of_another_user_are_refused(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
-    """A portal's user could else tell root's hook to send every password elsewhere."""
+    """A portal's user could else tell root's hook to send every password elsewhere.
+
+    The file may as well be right, and root be wrong here: the portal cannot read one that it no longer owns.
+    """
     secret = tmp_path / "key"
     secret.write_text(KEY)
     secret.chmod(0o600)
@@ -145,7 +148,8 @@ def test_files_of_another_user_are_refused(
         expected = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: expected + 1)
     found = problems(file)
-    assert f"{what} {theirs} belongs to user {expected}, who could change it: chown root {theirs}" in found
+    remedy = f"run this as that user, or chown root {theirs}"
+    assert f"{what} {theirs} belongs to user {expected}, who could change it: {remedy}" in found
     assert load(file, {}, whose_ever=True).key == KEY
 
 

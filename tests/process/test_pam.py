@@ -16,8 +16,9 @@ import pytest
 
 import passferry
 from hook_texts import PASSWORDS
+from passferry.hooks.pam_stack import entries
 from passferry.hooks.self_test import Grade
-from passferry.hooks.self_test_pam import entries, judge
+from passferry.hooks.self_test_pam import judge
 from passferry.simulator import Settings
 from process.harness import Home, Running, StandIn, home
 from process.test_hooks import Source, arrives, users
@@ -174,6 +175,8 @@ SPOILED = [
     ("success=1", "success=3"),
     ("success=1", "success=4"),
     (UNIX, "required pam_unix"),
+    (UNIX, "[ success = 1  default = ignore ] pam_unix"),
+    (CHECK, "Requisite pam_script"),
     (UNIX, "sufficient pam_unix"),
     (UNIX, "[success=done default=die] pam_unix"),
     (UNIX, "[success=1] pam_unix"),
@@ -193,7 +196,7 @@ def test_libpam_goes_the_way_that_the_self_test_foretells(scene: Scene) -> None:
     for mode in ("check", "push"):
         script = marks / mode / "pam_script_passwd"
         script.parent.mkdir(parents=True)
-        script.write_text(f"#!/bin/sh\n: > {marks}/{mode}.ran\n# passferry hook pam --{mode}\n")
+        script.write_text(f"#!/bin/sh\n: > {marks}/{mode}.ran\n: passferry hook pam --{mode}\n")
         script.chmod(0o755)
     scripts = {
         str(marks / mode): (marks / mode / "pam_script_passwd").read_text() for mode in ("check", "push")
@@ -210,6 +213,75 @@ def test_libpam_goes_the_way_that_the_self_test_foretells(scene: Scene) -> None:
         ran = {mode for mode in ("check", "push") if changed and (marks / f"{mode}.ran").exists()}
         judged = judge(entries("x", stack), scripts, None)
         assert [each.grade is Grade.FAIL for each in judged].count(False) == len(ran), (new, done.stderr)
+
+
+CONTROLS = {
+    "requisite": True,
+    "required": False,
+    "optional": False,
+    "[success=ok new_authtok_reqd=ok ignore=ignore default=die]": True,
+    "[success=ok default=bad]": False,
+    "[success=ok default=ignore]": False,
+    "[success=ok default=1]": True,
+    "[success=ok default=2]": False,
+}
+"""Of a check that refuses: whether that is a veto."""
+
+
+def test_libpam_takes_for_a_veto_what_the_self_test_takes_for_one(scene: Scene) -> None:
+    """Of each control of a check that refuses: whether passwd fails, with nothing set and nothing pushed."""
+    account, machine = scene.accounts[0], scene.machine
+    marks = machine.folder / "marks"
+    scripts = {}
+    for mode, code in (("check", 1), ("push", 0)):
+        script = marks / mode / "pam_script_passwd"
+        script.parent.mkdir(parents=True)
+        scripts[str(script.parent)] = (
+            f"#!/bin/sh\n: > {marks}/{mode}.ran\n: passferry hook pam --{mode}\nexit {code}\n"
+        )
+        script.write_text(scripts[str(script.parent)])
+        script.chmod(0o755)
+    for number, (control, veto) in enumerate(CONTROLS.items()):
+        stack = DEBIAN.replace(CHECK, f"{control} pam_script", 1).format(folder=marks)
+        machine.service("passferry-test", stack)
+        for mark in marks.glob("*.ran"):
+            mark.unlink()
+        before = machine.hash_of(account)
+        done = machine.pamtester(account, f"Refused-Horse-{number}")
+        as_it_was = machine.hash_of(account) == before and not (marks / "push.ran").exists()
+        assert (marks / "check.ran").exists()
+        assert (done.returncode != 0 and as_it_was) is veto, (control, done.stdout)
+        assert all(each.grade is not Grade.FAIL for each in judge(entries("x", stack), scripts, None)) is veto
+
+
+INCLUDED = """\
+password requisite pam_pwquality.so retry=3 minlen=6 minclass=0 difok=0 dictcheck=0 usercheck=0
+password sufficient pam_unix.so yescrypt shadow use_authtok
+password required  pam_deny.so
+"""
+"""As Red Hat's files are, that others include."""
+
+
+def test_libpam_runs_a_push_behind_an_included_stack_as_the_self_test_foretells(scene: Scene) -> None:
+    """One that ends inside of what it includes does so for both kinds of include; a substack goes on."""
+    account, machine = scene.accounts[0], scene.machine
+    script = machine.folder / "marks" / "pam_script_passwd"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\n: > {machine.folder}/push.ran\n: passferry hook pam --push\n")
+    script.chmod(0o755)
+    scripts = {str(script.parent): script.read_text()}
+    machine.service("passferry-included", INCLUDED)
+    included = {"passferry-included": entries("passferry-included", INCLUDED)}
+    for number, include in enumerate(("password include", "@include", "password substack")):
+        stack = f"{include} passferry-included\npassword optional pam_script.so dir={script.parent}\n"
+        machine.service("passferry-test", stack)
+        before = machine.hash_of(account)
+        assert machine.pamtester(account, f"Included-Horse-{number}").returncode == 0
+        assert machine.hash_of(account) != before
+        (judged,) = judge(entries("x", stack), scripts, None, included)
+        ran = (machine.folder / "push.ran").exists()
+        assert ran is (include == "password substack")
+        assert ran is (judged.grade is Grade.OK)
 
 
 def test_passwd_of_a_user_is_vetoed_before_and_pushed_after(scene: Scene) -> None:

@@ -80,7 +80,7 @@ def run(
         user: who runs the hook, if not whoever runs this. Root then looks at settings and spool as they do.
         root_too: whether that may be root, where ``user`` is not known. If not, root takes the owner of the
             spool for them, and makes nothing where there is none.
-        short_names: whether every user whom it sends has a short name, as ``jane``.
+        short_names: whether the users whom it sends have short names as a rule, as ``jane``.
     """
     config = values.get("config")
     failed = False
@@ -244,7 +244,7 @@ def of_verdict(reply: Reply, org: str | None, *, short_names: bool) -> Check:
         makes_one = "`passferry access add NAME --user-template '{uid}@example.com'`"
         what = "the gateway does not take short names from this source"
         if short_names:
-            return fail(what, f"it sends no others; make it a key that does: {makes_one}")
+            return fail(what, f"make it a key that does, unless every account's name has an @: {makes_one}")
         return warn(what, f"where users have them: {makes_one}")
     return fail(f"the gateway gave no verdict: {reply.status} {code}", "see its log")
 

@@ -7,61 +7,52 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from passferry.hooks import self_test
 from passferry.hooks.arguments import Usage, options
+from passferry.hooks.pam_stack import Entry, entries, failure, jumps_over, passed, vetoes, with_included
 from passferry.hooks.self_test import Check, fail, ok, warn
 from passferry.hooks.settings import HookSettings
 
 FOLDER = Path("/etc/pam.d")
 _PAGE = "docs/sources/pam.md has the lines to paste"
-_LINE = re.compile(r"\s*-?password\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*([^#]*)")
+_INCLUDED = "put it into the file that is included before it, or include that by substack"
 _VERSION = re.compile(r"(?:\d+:)?(\d+)\.(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a password stack."""
-
-    place: str  # file and number
-    control: str
-    module: str  # without folder and .so
-    arguments: str
-
-
-def entries(name: str, text: str) -> list[Entry]:
-    """The password stack in the text of one file, in order; what it includes is another file's."""
-    found = []
-    for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
-        match = _LINE.match(line)
-        if match is not None:
-            module = match[2].rpartition("/")[2].removesuffix(".so")
-            found.append(Entry(f"{name}:{number}", match[1], module, match[3]))
-    return found
-
-
-def judge(stack: Sequence[Entry], scripts: Mapping[str, str], version: tuple[int, int] | None) -> list[Check]:
+def judge(
+    lines: Sequence[Entry],
+    scripts: Mapping[str, str],
+    version: tuple[int, int] | None,
+    files: Mapping[str, Sequence[Entry]] = MappingProxyType({}),
+) -> list[Check]:
     """What is right and wrong with the lines of one file that call the hook.
 
     Args:
-        stack: its lines.
+        lines: its own; what calls the hook in a file that it includes is judged with that file.
         scripts: the text of each ``pam_script_passwd`` by its folder.
         version: of Linux-PAM, if it is known.
+        files: the lines of the others by their names.
     """
+    stack = list(with_included(lines, files))
     unix = next((number for number, entry in enumerate(stack) if entry.module == "pam_unix"), None)
     calls = {number: _called(entry, scripts) for number, entry in enumerate(stack)}
     ours = {number: words for number, words in calls.items() if words is not None}
-    passed = _passed(stack, frozenset(ours))
+    passable = passed(stack, frozenset(ours))
     checks: list[Check] = []
     for number, words in ours.items():
+        if stack[number] not in lines:
+            continue
         entry, before = stack[number], None if unix is None else number < unix
         wrong = [*_of_options(entry, words)] or [
             *_of_exec(entry, words, version),
-            *_of_order(entry, words, before),
-            *_of_way(entry, number, passed),
+            *_of_order(entry, words, before, vetoes(stack, number)),
+            *(
+                list(_of_way(entry, number, passable, _PAGE if stack == lines else _INCLUDED))
+                or _of_jumps(entry, words, jumps_over(stack, number))
+            ),
         ]
         checks += wrong or [ok(f"{entry.place} calls the hook as it should")]
     return checks
@@ -73,11 +64,12 @@ _CALL = re.compile(
 """The hook's command line, or its list of arguments in Python; what is behind ``pam``."""
 
 
-def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
-    """The arguments that an entry gives to the hook; None if it does not call it."""
-    text = entry.arguments
-    if entry.module == "pam_script":
-        text = scripts.get(script_folder(entry), "")
+_COMMENT = re.compile(r"^[ \t]*#(?!!).*$", re.MULTILINE)
+
+
+def called_in(text: str) -> list[str] | None:
+    """The arguments that a script or a line gives to the hook; None if it does not call it."""
+    text = _COMMENT.sub("", text)
     match = _CALL.search(text)
     if match is not None:
         return re.findall(r"""[^\s"',\[\]]+""", match[1] or match[2] or "")
@@ -85,10 +77,25 @@ def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
     return modes if "passferry" in text and modes else None
 
 
+def _called(entry: Entry, scripts: Mapping[str, str]) -> list[str] | None:
+    return called_in(
+        scripts.get(script_folder(entry), "") if entry.module == "pam_script" else entry.arguments
+    )
+
+
 def script_folder(entry: Entry) -> str:
     """Where a ``pam_script`` line finds its scripts."""
     match = re.search(r"(?:^|\s)dir=(\S+)", entry.arguments)
     return match[1] if match is not None else "/usr/share/libpam-script"
+
+
+_OF_PAM_EXEC = re.compile(r"debug|expose_authtok|use_first_pass|seteuid|quiet|quiet_log|stdout|(log|type)=.*")
+
+
+def command_of(entry: Entry) -> str:
+    """The program that a ``pam_exec`` line runs; "" if it names none."""
+    words = (word.strip("[]") for word in entry.arguments.split())
+    return next((word for word in words if not _OF_PAM_EXEC.fullmatch(word)), "")
 
 
 def _of_options(entry: Entry, words: Sequence[str]) -> Iterator[Check]:
@@ -117,105 +124,60 @@ def _of_exec(entry: Entry, words: Sequence[str], version: tuple[int, int] | None
         yield warn(f"{entry.place}: nobody sees why a password is refused", "add stdout")
 
 
-def _of_order(entry: Entry, words: Sequence[str], before: bool | None) -> Iterator[Check]:
-    optional = entry.control == "optional"
+def _of_order(entry: Entry, words: Sequence[str], before: bool | None, veto: bool) -> Iterator[Check]:
     if "--check" in words:
         if before is False:
             yield fail(
                 f"{entry.place}: a check behind pam_unix cannot refuse anything", "move it before pam_unix"
             )
-        if optional:
-            yield fail(f"{entry.place}: the verdict of an optional line is ignored", "make it requisite")
-        if entry.control == "sufficient":
+        elif entry.control == "sufficient":
             yield fail(
                 f"{entry.place}: a sufficient check ends the stack with success, and no password changes",
                 "make it requisite",
+            )
+        elif not veto:
+            yield fail(
+                f"{entry.place}: a password that this check refuses is set all the same", "make it requisite"
             )
     elif "--push" in words:
         if before is True:
             yield fail(f"{entry.place}: pam_unix may still refuse what was pushed", "move it behind pam_unix")
         if entry.control == "sufficient":
             yield fail(f"{entry.place}: a sufficient push ends the stack", "make it optional")
-        elif not optional:
+        elif failure(entry) & {"bad", "die"}:
             yield warn(
                 f"{entry.place}: when it fails, passwd fails although the password has changed",
                 "make it optional",
             )
 
 
-def _of_way(entry: Entry, number: int, passed: frozenset[int]) -> Iterator[Check]:
-    if entry.control == "sufficient" or number in passed:
+def _of_way(entry: Entry, number: int, passable: frozenset[int], hint: str) -> Iterator[Check]:
+    if entry.control == "sufficient" or number in passable:
         return
-    if not passed:
+    if not passable:
         yield fail(f"{entry.place}: no password can be changed: the stack never ends in success", _PAGE)
     else:
         yield fail(
             f"{entry.place}: no change of a password passes this line: it or one before it ends the stack, or"
             " jumps over it",
-            _PAGE,
+            hint,
         )
 
 
-# --- the way through a stack -----------------------------------------------------------------
-
-_WORDS = {
-    "required": {"success": "ok", "default": "bad"},
-    "requisite": {"success": "ok", "default": "die"},
-    "sufficient": {"success": "done", "default": "ignore"},
-    "optional": {"success": "ok", "default": "ignore"},
-}
-"""What the words stand for (pam.conf(5)); ``include`` and ``substack`` are taken for optional."""
-_SUCCEED = {"pam_unix", "pam_permit", "pam_pwquality", "pam_cracklib", "pam_passwdqc", "pam_pwhistory"}
-"""What succeeds when a local password changes. Others may or may not: conditions, other directories."""
-
-
-def _actions(entry: Entry, ours: bool) -> set[str]:
-    """What may follow from an entry: what its control says of success, and of the rest."""
-    said = dict(word.split("=", 1) for word in entry.control.strip("[]").split() if "=" in word)
-    said = _WORDS.get(entry.control, said or _WORDS["optional"])
-    rest = {"default": "bad"} | {code: action for code, action in said.items() if code != "success"}
-    success = said.get("success", rest["default"])
-    failure = {"bad" if action in ("ok", "done") else action for action in rest.values()}
-    if entry.module == "pam_deny":
-        return failure
-    return {success} if ours or entry.module in _SUCCEED else failure | {success}
-
-
-def _passed(stack: Sequence[Entry], ours: frozenset[int]) -> frozenset[int]:
-    """The lines on any way through a stack on which ``pam_unix``, if it is there, runs, and that ends well.
-
-    As libpam goes it when it first asks the modules whether they are ready: a jump is then no success.
-
-    Args:
-        stack: its lines.
-        ours: the numbers of those that call the hook; they succeed.
-    """
-
-    @cache
-    def onward(at: int, good: bool, changed: bool) -> frozenset[int] | None:
-        if at >= len(stack):
-            return frozenset() if at == len(stack) and good and changed else None
-        changed = changed or stack[at].module == "pam_unix"
-        ways = []
-        for action in _actions(stack[at], at in ours):
-            if action in ("bad", "die"):
-                continue
-            if action == "done":
-                ways.append(frozenset[int]() if changed else None)
-            elif action.isdigit():
-                ways.append(onward(at + 1 + int(action), good, changed))
-            else:
-                ways.append(onward(at + 1, action != "reset" and (good or action == "ok"), changed))
-        ended = [way for way in ways if way is not None]
-        return frozenset({at}).union(*ended) if ended else None
-
-    return onward(0, False, all(entry.module != "pam_unix" for entry in stack)) or frozenset()
+def _of_jumps(entry: Entry, words: Sequence[str], over: Iterable[Entry]) -> Iterator[Check]:
+    for jump in over if "--check" in words else ():
+        yield fail(
+            f"{entry.place}: {jump.place} may jump over this check",
+            "put the check before it: directly behind pam_pwquality, before every line that has success=N",
+        )
 
 
 def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
     """What is wrong with a script that ``pam_script`` runs as root, with the environment of the caller."""
     checks = []
     first = text.partition("\n")[0]
+    if called_in(text) is None:
+        checks.append(fail(f"{path} speaks of passferry, and does not call the hook", _PAGE))
     if not re.fullmatch(r"#!\S*python\S* -I", first):
         checks.append(
             fail(
@@ -233,6 +195,10 @@ def of_script(path: Path, text: str, status: os.stat_result) -> list[Check]:
 # --- this machine ----------------------------------------------------------------------------
 
 
+_COPY = re.compile(r".*(~|\.bak|\.pam-old|\.dpkg-.*|\.ucf-.*|\.rpmsave|\.rpmnew)")
+"""What editors and packages call a file that they keep, and no service reads."""
+
+
 def run(values: Mapping[str, str]) -> int:
     """Print every check; 0 when none failed."""
     return self_test.run(values, {}, _own, pwd.getpwuid(0), short_names=True)
@@ -241,15 +207,34 @@ def run(values: Mapping[str, str]) -> int:
 def _own(settings: HookSettings) -> Iterable[Check]:
     if os.geteuid() != 0:
         yield warn("this is not root, who changes passwords", "run it as root")
-    stacks = [entries(path.name, _text(path)) for path in sorted(FOLDER.glob("*"))]
+    paths = [path for path in sorted(FOLDER.glob("*")) if not _COPY.fullmatch(path.name)]
+    files = {path.name: entries(path.name, _text(path)) for path in paths}
+    stacks = files.values()
     folders = {script_folder(each) for stack in stacks for each in stack if each.module == "pam_script"}
     scripts = {folder: _text(Path(folder) / "pam_script_passwd") for folder in sorted(folders)}
-    found = [check for stack in stacks for check in judge(stack, scripts, _version())]
+    version = _version()
+    found = [check for stack in stacks for check in judge(stack, scripts, version, files)]
     yield from found or [fail(f"no line in {FOLDER} calls the hook", _PAGE)]
+    yield from (check for stack in stacks for each in stack for check in _of_path(each, scripts))
     for folder, text in scripts.items():
         path = Path(folder) / "pam_script_passwd"
         if "passferry" in text:
             yield from of_script(path, text, path.stat())
+
+
+def _of_path(entry: Entry, scripts: Mapping[str, str]) -> Iterator[Check]:
+    """Whether what a line runs is there: else it fails, or nothing is ever pushed."""
+    if entry.module == "pam_script" and "dir=" in entry.arguments:
+        script = Path(script_folder(entry)) / "pam_script_passwd"
+        if not script.is_file():
+            yield fail(f"{entry.place}: there is no {script}", "put the script there, or correct dir=")
+    elif entry.module == "pam_exec" and _called(entry, scripts) is not None:
+        command = Path(command_of(entry))
+        if not (command.is_absolute() and command.is_file() and os.access(command, os.X_OK)):
+            yield fail(
+                f"{entry.place}: {command} is no program that can be run",
+                "name it in full, as in /opt/passferry/bin/passferry",
+            )
 
 
 def _text(path: Path) -> str:

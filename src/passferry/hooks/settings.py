@@ -170,7 +170,8 @@ def _content(
             mode = stat.S_IMODE(found.st_mode)
             if trusted is not None and found.st_uid not in trusted:
                 problems.append(
-                    f"{what} {path} belongs to user {found.st_uid}, who could change it: chown root {path}"
+                    f"{what} {path} belongs to user {found.st_uid}, who could change it:"
+                    f" run this as that user, or chown root {path}"
                 )
             if mode & forbidden:
                 problems.append(f"others may use {what} {path} (mode {mode:04o}): chmod go-w,o= {path}")
