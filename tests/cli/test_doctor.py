@@ -448,8 +448,8 @@ def test_an_org_that_was_taken_out_is_a_warning_whose_remedies_work(
 
 
 async def _leave_a_change(org: str) -> None:
-    """A pending change of ``org``, which is paused."""
-    stores = state.open_stores(load_settings(None), time(), create=False)
+    """A pending change of ``org``, which is paused; as `serve` opens its state."""
+    stores = state.open_stores(load_settings(None), time(), create=True)
     try:
         sealed = stores.sealer.seal(b"Correct-Horse-7", Binding("password", org, "u@example.com", "one"))
         user = Reference("userName", "u@example.com")
