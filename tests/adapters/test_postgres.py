@@ -137,10 +137,12 @@ def test_work_is_never_run_again_after_its_commit_was_sent(
             write(connection, "once")
             runs.append("run")
             wire.cut(there=not back_only)
-            threading.Timer(0.3, lose).start()  # while the commit is on its way
+            losing.start()  # while the commit is on its way
 
+        losing = threading.Timer(0.3, lose)
         with pytest.raises(StoreAway):
             through.transact(work)
+        losing.join(10)
         assert runs == ["run"]
         assert notes(database) == (["once"] if back_only else [])
 
