@@ -734,12 +734,11 @@ def test_a_wrong_address_is_2(cli: Cli, org: Settings, listen: str) -> None:
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_a_stand_in_whose_port_is_taken_names_it(cli: Cli, family: socket.AddressFamily, host: str) -> None:
     """And not the default, where --host and --port say another."""
-    with socket.socket(family) as taken:
-        try:
-            taken.bind((host, 0))
-        except OSError:
-            pytest.skip("this machine has no such address")
-        taken.listen()
+    try:
+        taken = socket.create_server((host, 0), family=family)
+    except OSError:  # a machine without the address cannot listen there either
+        taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
         port = taken.getsockname()[1]
         done = cli("simulate", "--host", host, "--port", str(port), "--users", "1")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
