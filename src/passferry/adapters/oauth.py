@@ -94,11 +94,9 @@ class _Failure:
     def error(self, wait: float) -> TokenError:
         if self.kind == "refused":
             return TokenRefused(self.code)
-        return (
-            TokenThrottled(wait)
-            if self.kind == "throttled"
-            else TokenUnavailable(wait if self.wait else None)
-        )
+        if self.kind == "throttled":
+            return TokenThrottled(wait)
+        return TokenUnavailable(wait if self.wait else None)
 
 
 class Tokens:

@@ -6,11 +6,11 @@ are counted as spreadsheets do: the header is row 1, a quoted line break begins 
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from passferry.domain.change import is_uuid
 from passferry.domain.password import Password
 from passferry.entrypoints.http_parse import rfc3339
 
@@ -18,8 +18,6 @@ LONGEST_LINE = 65_536
 """Characters; a request may hold far fewer."""
 USERS = ("userName", "userId")
 COLUMNS = (*USERS, "password", "changedAt")
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Row:
     @property
     def key(self) -> str:
         """What two rows of the same user have in common. Ids that are no UUIDs differ by letter case."""
-        same_in_any_case = self.column == "userName" or "@" in self.user or _UUID.fullmatch(self.user)
+        same_in_any_case = self.column == "userName" or "@" in self.user or is_uuid(self.user)
         return self.user.lower() if same_in_any_case else self.user
 
 

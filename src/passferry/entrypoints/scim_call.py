@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from passferry.access import may_provision
 from passferry.domain.answers import Answer as TargetAnswer
+from passferry.domain.change import is_uuid
 from passferry.domain.outcome import Outcome
 from passferry.domain.scim import NotScim, bare_version
 from passferry.domain.scim_query import Query
@@ -148,7 +149,7 @@ class Call:
         """The id in the path. One that the target cannot have is not asked for: ``Refused``."""
         found = self.id or ""
         unusable = not 1 <= len(found) <= LONGEST_REFERENCE or not found.isprintable() or not found.strip(".")
-        if unusable or (self.kind == "Users" and not self.foreign and not scim_pass.UUID.fullmatch(found)):
+        if unusable or (self.kind == "Users" and not self.foreign and not is_uuid(found)):
             raise Refused(failed(404, "there is no such resource"))
         return found
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from passferry.domain.answers import Answer
+from passferry.domain.change import is_uuid
 from passferry.domain.outcome import Outcome
 from passferry.domain.passed_on import Asked, Sending, asked, ended, intent, members_of
 from passferry.domain.scim import NotScim
@@ -27,7 +27,6 @@ READ_SECONDS = 5.0
 MOST_LOOKS = 50
 """Members of a group that are looked up before one request."""
 TOO_MANY = f"too many members at once: where users are protected by name, at most {MOST_LOOKS}"
-UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 log = structlog.get_logger("passferry.scim")
 
 
@@ -128,7 +127,7 @@ class Passing:
 
     def _may_be_a_name(self, entry: str) -> bool:
         """Whether what ``never`` lists may be a userName: ids of other targets may look like anything."""
-        return self.foreign or not UUID.fullmatch(entry)
+        return self.foreign or not is_uuid(entry)
 
     def _user(self, answer: Answer) -> Shown:
         shown: Shown | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from passferry.domain.change import is_uuid
 from passferry.domain.password import Password
 from passferry.hooks.filetime import to_epoch
 from passferry.hooks.ldif import Entry
@@ -30,7 +31,6 @@ NEEDED = (
 
 _DISABLED = 0x2
 _TRUSTS = 0x800 | 0x1000 | 0x2000  # of domains, of workstations, of servers ([MS-ADTS] 2.2.16)
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WHEN = re.compile(r"([0-9]{14})(?:\.[0-9]+)?Z")
 _KRBTGT = re.compile(r"krbtgt(_\d+)?", re.IGNORECASE)
 
@@ -105,7 +105,7 @@ Decision: TypeAlias = HandOver | LeaveAlone
 def guid_of(entry: Entry) -> str:
     """What an account keeps for good. Raises ``NotSetUp``."""
     guid = entry.text("objectGUID") or ""
-    if _GUID.fullmatch(guid) is None:
+    if not is_uuid(guid):
         raise NotSetUp(_attributes("objectGUID"))
     return guid.lower()
 
