@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import AFTER, OUR_OWN, Kind, Limits, Next, Outcome, decide
+from passferry.domain.outcome import AFTER, OF_A_REPEAT, OUR_OWN, Kind, Limits, Next, Outcome, decide
 from passferry.domain.paging import Listed
 from passferry.domain.password import Password
 from passferry.domain.scim import User
@@ -34,7 +34,6 @@ from passferry.ports import (
     Target,
     UnknownKey,
     Unmetered,
-    VerifierBroken,
 )
 from passferry.store_ports import (
     Delivered,
@@ -163,31 +162,21 @@ class Attempts:
             return listed.user.id  # the name is the user's: it was compared when the page was read
         return await self._whom.is_(change.user, change.resolved_id, _read_priority(change))
 
-    async def _read_and_write(
-        self, change: Change, resolved: str, delivered: Delivered | None, listed: Listed | None = None
-    ) -> None:
+    async def _read_and_write(self, change: Change, resolved: str, delivered: Delivered | None) -> None:
         t = self._t
         user = await t.target.read(resolved, _read_priority(change))
-        if isinstance(user, User):
-            if listed is not None and user.version == listed.user.version:
-                listed.differs = not t.target.alike(listed.user, user)
-            obstacle = self._obstacle(change, user)
-            if obstacle is None and await self._needs_no_write(change, user, delivered):
-                return
-            if obstacle is None:
-                await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
-                await self._write(change, user, user.version)
-                return
-            user = obstacle
-        await self._settle(change, change, user)
+        obstacle = self._obstacle(change, user) if isinstance(user, User) else user
+        if obstacle is None and t.dry_run:
+            obstacle = Outcome(Kind.DRY_RUN, DRY_RUN)
+        if isinstance(user, User) and obstacle is None:
+            await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
+            await self._write(change, user, user.version, delivered)
+        elif obstacle is not None:
+            await self._settle(change, change, obstacle)
 
     async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> None:
         """Write to a user of a page, while what it showed is fresh; else the change is due as before."""
         t, user = self._t, listed.user
-        if await self._is_delivered(change, user, delivered):
-            listed.waits = False  # a list may lag behind: it is no evidence that nothing must be written
-            await self._read_and_write(change, user.id, delivered, listed)
-            return
         if t.dry_run:
             listed.served = True
             await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
@@ -202,7 +191,7 @@ class Attempts:
         if t.clock.monotonic() > listed.until:
             return
         version = user.version if t.target.conditional else None  # without If-Match it may be an older one
-        written = await self._write(change, user, version)
+        written = await self._write(change, user, version, delivered)
         listed.conflicted = written is Kind.CONFLICT
         listed.served = written not in (None, Kind.CONFLICT)
 
@@ -222,18 +211,9 @@ class Attempts:
             return Outcome(Kind.BLOCKED, "user.inactive")
         return None
 
-    async def _needs_no_write(self, change: Change, user: User, delivered: Delivered | None) -> bool:
-        """Settle a change that is done without a write."""
-        if await self._is_delivered(change, user, delivered):
-            unchanged = Outcome(Kind.APPLIED, "password.unchanged", version=user.version)
-            await self._settle_as(change, unchanged, Next(State.APPLIED, evidence=Evidence.INFERRED))
-            return True
-        if self._t.dry_run:
-            await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
-            return True
-        return False
-
-    async def _write(self, change: Change, user: User, version: str | None) -> Kind | None:
+    async def _write(
+        self, change: Change, user: User, version: str | None, delivered: Delivered | None
+    ) -> Kind | None:
         """Write, the slot for it being granted; what it came to, or None when nothing was sent.
 
         ``version`` is what the user had before for sure, should the answer be lost.
@@ -262,17 +242,27 @@ class Attempts:
         hashing = self._verifiers.begin(password)
         try:
             outcome, nxt = await self._sent(change, begun, user, password, now)
-            if nxt.state is not State.APPLIED:
-                await self._settle_as(begun, outcome, nxt)
+            if nxt.state is State.APPLIED:
+                verifier = await self._verifiers.of(begun, hashing, within=HASH_WAIT)
+                late = hashing is not None and not hashing.done()
+                await self._settle_as(begun, outcome, nxt, verifier)
+                if late:  # waited for here, so that no more is written than can be hashed in the long run
+                    await self._verifiers.add(begun, hashing)
                 return outcome.kind
-            verifier = await self._verifiers.of(begun, hashing, within=HASH_WAIT)
-            late = hashing is not None and not hashing.done()
-            await self._settle_as(begun, outcome, nxt, verifier)
-            if late:  # waited for here, so that no more is written than can be hashed in the long run
-                await self._verifiers.add(begun, hashing)
         finally:
             if hashing is not None:
                 hashing.cancel()
+        if (
+            delivered is not None
+            and outcome.code in OF_A_REPEAT
+            and change.doubt is None
+            and user.version is not None
+            and (version is None or unmoved(delivered.version, version))
+            and self._verifiers.can_tell(delivered)
+        ):
+            await self._settle_repeat(begun, outcome, nxt, password, version, delivered)
+        else:
+            await self._settle_as(begun, outcome, nxt)
         return outcome.kind
 
     async def _sent(
@@ -303,21 +293,6 @@ class Attempts:
         log.error("write.defect", org=self.org, kind=kind)
         return Outcome(Kind.UNKNOWN, "no.answer")
 
-    async def _is_delivered(self, change: Change, user: User, delivered: Delivered | None) -> bool:
-        """Whether the password is the one last delivered, and the user did not change since."""
-        t = self._t
-        if delivered is None or delivered.verifier is None or t.hasher is None or change.doubt is not None:
-            return False
-        if user.version is None or not unmoved(delivered.version, user.version):
-            return False
-        password = self._open(change)
-        binding = Binding("verifier", self.org, delivered.resolved_id, delivered.change_id)
-        try:
-            verifier = t.sealer.open(delivered.verifier, binding)
-            return isinstance(password, Password) and await t.hasher.verify(verifier, password)
-        except (SealBroken, UnknownKey, VerifierBroken):
-            return False
-
     def _open(self, change: Change) -> Password | Outcome:
         binding = Binding("password", self.org, change.user.value, change.id)
         try:
@@ -329,6 +304,37 @@ class Attempts:
             return Outcome(Kind.HELD, "seal.broken")
 
     # --- outcomes ------------------------------------------------------------------------------
+
+    async def _settle_repeat(
+        self,
+        begun: Change,
+        outcome: Outcome,
+        nxt: Next,
+        password: Password,
+        version: str | None,
+        delivered: Delivered,
+    ) -> None:
+        """Settle a change that was not taken, perhaps because its password is the one in place.
+
+        To know takes a comparison, which may wait for others' hashes; the answer must not: until it is
+        committed, nobody else can tell it from a lost one. A ``version`` that is None is read now.
+        """
+        t = self._t
+        known = Next(State.PENDING, t.clock.now(), error=nxt.error)
+        change = await self._settle_as(begun, outcome, known)
+        if change.state is not State.PENDING:
+            return
+        same = await self._verifiers.is_of(delivered, password)
+        if same and version is None:
+            user = await t.target.read(delivered.resolved_id, _read_priority(change))
+            if isinstance(user, Outcome):
+                await self._settle(change, change, user)
+                return
+            version = user.version
+        if same and version is not None and unmoved(delivered.version, version):
+            outcome = Outcome(Kind.APPLIED, "password.unchanged", version=version)
+            nxt = Next(State.APPLIED, evidence=Evidence.INFERRED)
+        await self._settle_as(change, outcome, replace(nxt, counts=False), asked=False)
 
     def _in_doubt(self, resolved: str, intent_at: float | None) -> float:
         """Seconds for which a send to the user that began at ``intent_at`` may still be executed.
@@ -359,9 +365,12 @@ class Attempts:
         await self._settle_as(tried, outcome, self._decide(before, outcome, version))
 
     async def _settle_as(
-        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None
-    ) -> None:
-        """``verifier`` is sealed here, as late as can be: the key may be replaced at any time."""
+        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None, *, asked: bool = True
+    ) -> Change:
+        """Commit ``outcome``, of which the target was ``asked``; the change as it stands then.
+
+        ``verifier`` is sealed here, as late as can be: the key may be replaced at any time.
+        """
         t = self._t
         self.to_finish.add(tried.id)
         stale: set[str] = set()
@@ -389,13 +398,14 @@ class Attempts:
             attempts=done.attempts,
             correlation_id=outcome.correlation_id,
         )
-        self._count(done, outcome)
+        self._count(done, outcome, asked=asked)
         await self.heed(outcome, change=done)
         t.notices.announce(done)
+        return done
 
-    def _count(self, change: Change, outcome: Outcome) -> None:
+    def _count(self, change: Change, outcome: Outcome, *, asked: bool) -> None:
         t = self._t
-        if outcome.code not in OUR_OWN:
+        if asked and outcome.code not in OUR_OWN:
             t.meter.tried(self.org, outcome.kind)
         if change.state is State.APPLIED:
             t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))

@@ -403,10 +403,7 @@ class Pages:
             if listed.done:
                 self._served += listed.served
                 self._conflicted = self._conflicted + 1 if listed.conflicted else 0
-        differs = any(listed.differs for listed in self._given)
         self._given = [listed for listed in self._given if not listed.done]
-        if differs:
-            self._reduced()
-        elif self._conflicted >= CONFLICTED:
+        if self._conflicted >= CONFLICTED:
             self._conflicted = 0
             self._no_good("conflicted", KEPT)

@@ -1,4 +1,4 @@
-"""Verifiers of what was delivered, made beside the write.
+"""Verifiers of what was delivered: made beside the write, and compared with.
 
 For a while, a machine may deliver faster than it hashes. An outcome that is known must not wait for that:
 until it is committed, the write counts as one whose effect nobody knows. So it is committed without its
@@ -11,8 +11,8 @@ import structlog
 
 from passferry.domain.change import Change
 from passferry.domain.password import Password
-from passferry.ports import Binding, Hasher, Sealer
-from passferry.store_ports import DeliveryStore, StaleSeal
+from passferry.ports import Binding, Hasher, SealBroken, Sealer, UnknownKey, VerifierBroken
+from passferry.store_ports import Delivered, DeliveryStore, StaleSeal
 
 log = structlog.get_logger("passferry.deliver")
 
@@ -64,6 +64,20 @@ class Verifiers:
         except StaleSeal as stale:
             if self._sealer.use(str(stale)):
                 await self._store.add_verifier(change, self.sealed(change, verifier))
+
+    def can_tell(self, delivered: Delivered) -> bool:
+        """Whether a password can be compared with the one that was ``delivered``."""
+        return self._hasher is not None and delivered.verifier is not None
+
+    async def is_of(self, delivered: Delivered, password: Password) -> bool:
+        """Whether ``password`` is the one that was ``delivered``. False where that cannot be told."""
+        if self._hasher is None or delivered.verifier is None:
+            return False
+        binding = Binding("verifier", self._org, delivered.resolved_id, delivered.change_id)
+        try:
+            return await self._hasher.verify(self._sealer.open(delivered.verifier, binding), password)
+        except (SealBroken, UnknownKey, VerifierBroken):
+            return False
 
     def sealed(self, change: Change, verifier: bytes) -> bytes:
         """``verifier`` of what ``change`` brought, under the active key."""

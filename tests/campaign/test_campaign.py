@@ -171,19 +171,3 @@ def test_what_is_too_old_at_the_next_start_is_never_written() -> None:
     """Three days on, somebody may have set another one; an hour before that it is still delivered."""
     assert run(_back_after(96.0)) == ([State.EXPIRED] * 3, 0)
     assert run(_back_after(71.0)) == ([State.APPLIED] * 3, 3)
-
-
-async def _twice(mode: str) -> tuple[list[Change], int]:
-    async with world(Plan(11, changes=0, crashes=0, write=mode)) as it:
-        for _ in range(2):
-            await it.push(it.users[0], "N3w-Passw0rd!1")
-            await asyncio.sleep(60.0)
-        return await it.stores.lookup.changes(), len(it.simulator.writes(it.users[0][0]))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_password_last_delivered_is_not_written_again(mode: str) -> None:
-    """A source that repeats itself gets the same outcome, and the target no second write."""
-    changes, writes = run(_twice(mode))
-    assert [change.state for change in changes] == [State.APPLIED, State.APPLIED]
-    assert writes == 1

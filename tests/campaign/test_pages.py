@@ -212,29 +212,6 @@ def test_pages_that_serve_nobody_are_given_up(what: str, pages: int) -> None:
     assert requests <= 2 * 300 + listed + FAILED
 
 
-async def _lagging() -> list[int]:
-    async with world(_plan(users=60, directory=80, verifier=True, switches={"password_history": 0})) as it:
-        await _started(it, 60, by_id=True)
-        await it.settle(1.0)
-        target = it.gateway.deliveries["default"]._t.target
-        pages = {start: await target.page(start, 1) for start in (1, 26, 51, 76)}
-
-        async def lagging(start: int, priority: int) -> Any:
-            return pages[start]
-
-        target.page = lagging  # type: ignore[method-assign]
-        for user_id, _ in it.users[:60:2]:
-            it.simulator.touch(user_id)  # somebody set another password, say
-        await _started(it, 60, by_id=True)
-        await it.settle(1.0)
-        return [len(it.simulator.writes(user_id)) for user_id, _ in it.users[:60]]
-
-
-def test_a_list_that_lags_behind_does_not_settle_a_repeat() -> None:
-    """A repeat is done without a write only where a single read shows the user as it was left."""
-    assert run(_lagging()) == [2, 1] * 30
-
-
 async def _lost_while_listed(mode: str) -> list[str | None]:
     async with world(_plan(write=mode, switches={"latency": 0.06})) as it:
         await _started(it, 200, by_id=True)

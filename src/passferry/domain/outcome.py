@@ -78,6 +78,9 @@ WHOLE_ORG = frozenset({"invalid_client", "token.refused", "bad.credentials", "ip
 OUR_OWN = frozenset({"user.busy", "user.lookup", "intent.stale", "key.missing"})
 """Codes with which a change waits for something of ours: it says nothing of the target."""
 
+OF_A_REPEAT = frozenset({"password.reused", "password.too.young"})
+"""Codes with which a target refuses the very password that the user has, too."""
+
 ASKED_TO_WAIT = frozenset(
     {"too.many.requests", "token.throttled", "token.unavailable", "target.unavailable", "target.unreachable"}
 )

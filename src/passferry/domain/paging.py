@@ -41,7 +41,6 @@ class Listed:
     done: bool = False
     served: bool = False  # no single read was needed
     conflicted: bool = False  # the target said that the user had changed
-    differs: bool = False  # a single read of the same version showed something else
 
 
 def pages_of(total: int) -> int:

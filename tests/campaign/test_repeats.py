@@ -1,0 +1,193 @@
+"""In virtual time: a source that repeats the password that was last delivered."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from campaign.plans import MODES
+from campaign.virtual_time import run
+from campaign.world import Plan, World, world
+from passferry.domain.change import Change, Evidence, State
+from passferry.domain.outcome import Kind
+from passferry.domain.password import Password
+from passferry.ports import Hasher, Unmetered
+
+A, B = "N3w-Passw0rd!A", "N3w-Passw0rd!B"
+
+
+@dataclass
+class Rushed:
+    """Hashes at once, and takes a minute to compare."""
+
+    inner: Hasher
+
+    async def hash(self, password: Password) -> bytes:
+        """See the port."""
+        return await self.inner.hash(password)
+
+    async def verify(self, verifier: bytes, password: Password) -> bool:
+        """See the port."""
+        await asyncio.sleep(60.0)
+        return await self.inner.verify(verifier, password)
+
+
+class Counting(Unmetered):
+    """Counts what tries came to."""
+
+    def __init__(self) -> None:
+        self.kinds = Counter[Kind]()
+
+    def tried(self, org: str, kind: Kind) -> None:
+        """See the port."""
+        self.kinds[kind] += 1
+
+
+async def _one_after_the_other(
+    *passwords: str, mode: str = MODES[0], **switches: Any
+) -> tuple[World, list[Change]]:
+    """What became of changes of one user, ten seconds apart, the newest last."""
+    async with world(Plan(11, changes=0, crashes=0, write=mode, switches=switches)) as it:
+        for password in passwords:
+            await it.push(it.users[0], password)
+            await asyncio.sleep(10.0)
+        return it, list(reversed(await it.stores.lookup.changes()))
+
+
+def _came_to(change: Change) -> tuple[State, Evidence | None, str | None]:
+    return change.state, change.evidence, change.error.code if change.error else None
+
+
+INFERRED = (State.APPLIED, Evidence.INFERRED, None)
+CONFIRMED = (State.APPLIED, Evidence.CONFIRMED, None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_repeat_that_the_target_refuses_is_applied(mode: str) -> None:
+    """It is the password in place that a history refuses; the source gets the same outcome twice."""
+    it, changes = run(_one_after_the_other(A, A, mode=mode))
+    assert [_came_to(change) for change in changes] == [CONFIRMED, INFERRED]
+    assert changes[1].attempts == 1
+    assert len(it.simulator.writes(it.users[0][0])) == 1
+
+
+@pytest.mark.parametrize("text", ["with-time", "plain"])
+def test_a_repeat_that_is_too_young_does_not_wait_to_be_old_enough(text: str) -> None:
+    """A day of waiting would end in the same."""
+    switches = {"minimum_age_seconds": 86_400, "too_young_text": text}
+    _, changes = run(_one_after_the_other(A, A, **switches))
+    assert [_came_to(change) for change in changes] == [CONFIRMED, INFERRED]
+
+
+def test_another_password_that_is_too_young_waits() -> None:
+    """Until the target takes it."""
+    _, changes = run(_one_after_the_other(A, B, minimum_age_seconds=86_400))
+    assert changes[1].state is State.PENDING
+    assert changes[1].next_attempt_at is not None
+    assert changes[1].next_attempt_at > changes[1].accepted_at + 86_000
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_repeat_that_the_target_takes_is_written(mode: str) -> None:
+    """Without a history it is harmless, and it ends what somebody else set where no version shows it."""
+    it, changes = run(_one_after_the_other(A, A, mode=mode, password_history=0))
+    assert [_came_to(change) for change in changes] == [CONFIRMED, CONFIRMED]
+    assert len(it.simulator.writes(it.users[0][0])) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_earlier_password_than_the_last_is_refused(mode: str) -> None:
+    """It is in the history, but not in place."""
+    it, changes = run(_one_after_the_other(A, B, A, mode=mode))
+    assert _came_to(changes[2]) == (State.REFUSED, None, "password.reused")
+    assert changes[2].attempts == 1
+    assert it.simulator.verify(it.users[0][1], B)
+
+
+async def _moved_since() -> tuple[State, Evidence | None, str | None]:
+    async with world(Plan(11, changes=0, crashes=0)) as it:
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        it.simulator.touch(it.users[0][0])
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        return _came_to((await it.stores.lookup.changes())[0])
+
+
+def test_a_repeat_at_a_user_who_was_changed_since_is_refused() -> None:
+    """Somebody may have set another password."""
+    assert run(_moved_since()) == (State.REFUSED, None, "password.reused")
+
+
+async def _compared_slowly(*, dies: bool) -> tuple[list[Change], Change]:
+    """What the change shows while it is compared, and what comes of it."""
+    async with world(Plan(12, changes=0, crashes=0)) as it:
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        verifiers = it.gateway.deliveries["default"]._attempts._verifiers
+        verifiers._hasher = Rushed(it.hasher)
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        shown = await it.stores.lookup.changes()
+        if dies:
+            await it.die()
+            it.start()
+            await asyncio.sleep(10.0)
+        else:
+            await asyncio.sleep(60.0)
+        return shown, (await it.stores.lookup.changes())[0]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_the_target_answered_is_known_before_it_is_compared(dies: bool) -> None:
+    """A death meanwhile leaves no doubt that would need a person."""
+    shown, change = run(_compared_slowly(dies=dies))
+    assert _came_to(shown[0]) == (State.PENDING, None, "password.reused")
+    assert shown[0].doubt is None
+    assert _came_to(change) == INFERRED
+
+
+async def _counted() -> Counter[Kind]:
+    async with world(Plan(13, changes=0, crashes=0)) as it:
+        attempts = it.gateway.deliveries["default"]._attempts
+        meter = Counting()
+        attempts._t = replace(attempts._t, meter=meter)
+        for password in (A, A, B, A):
+            await it.push(it.users[0], password)
+            await asyncio.sleep(10.0)
+        return meter.kinds
+
+
+def test_each_try_is_counted_once() -> None:
+    """Not again for what was found out without the target."""
+    assert run(_counted()) == {Kind.APPLIED: 2, Kind.REFUSED: 2}
+
+
+async def _lagging(mode: str) -> tuple[list[State], set[int]]:
+    plan = Plan(31, users=60, directory=80, changes=0, crashes=0, write=mode)
+    async with world(plan) as it:
+        for user in it.users[:60]:
+            await it.push(user, A, by_id=True)
+        await it.settle(1.0)
+        target = it.gateway.deliveries["default"]._t.target
+        pages = {start: await target.page(start, 1) for start in (1, 26, 51, 76)}
+
+        async def lagging(start: int, priority: int) -> Any:
+            return pages[start]
+
+        target.page = lagging  # type: ignore[method-assign]
+        for user_id, _ in it.users[:60:2]:
+            it.simulator.touch(user_id)  # somebody set another password, say
+        for user in it.users[:60]:
+            await it.push(user, A, by_id=True)
+        newest = {change.user.value: change for change in reversed(await it.settle(1.0))}
+        states = [newest[user_id].state for user_id, _ in it.users[:60]]
+        return states, {len(it.simulator.writes(user_id)) for user_id, _ in it.users[:60]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_list_that_lags_behind_does_not_settle_a_repeat(mode: str) -> None:
+    """Only a single read shows that the user is as the delivery left it."""
+    assert run(_lagging(mode)) == ([State.REFUSED, State.APPLIED] * 30, {1})
