@@ -24,7 +24,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "life-cycle.md"
 LEGAL = {
     "pending": "delivering parked applied refused superseded expired cancelled",
     "delivering": "pending parked applied refused superseded",
-    "parked": "delivering pending applied refused superseded expired cancelled",
+    "parked": "delivering pending refused superseded expired cancelled",
 }
 
 

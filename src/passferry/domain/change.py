@@ -40,15 +40,16 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     State.PENDING: {
         State.DELIVERING: "the intent to write is committed",
         State.PARKED: "unknown or inactive user, user changed identity, too many attempts, or `--hold`",
-        State.APPLIED: "it is already the password last delivered, or proof of an earlier write was found",
+        State.APPLIED: "the target did not take it, and it is the password in place already",
         State.REFUSED: "the target said no before a write, or says that the wait is beyond the time to live;"
-        " or the user is not to be touched",
+        " or the user is not to be touched; or the target did not take it, and it is not in place",
         State.SUPERSEDED: "a newer change of the same user was accepted or came to light",
         State.EXPIRED: "older than its time to live",
         State.CANCELLED: "an operator",
     },
     State.DELIVERING: {
-        State.PENDING: "throttled, unavailable, not now, conflict, or no answer: to be tried again",
+        State.PENDING: "throttled, unavailable, not now, conflict, or no answer: to be tried again;"
+        " or not taken, perhaps because it is in place already: to be compared",
         State.PARKED: "the outcome cannot be known, or a person must look",
         State.APPLIED: "the target confirmed the write, or its later state shows it",
         State.REFUSED: "the target said no, with its own code",
@@ -57,7 +58,6 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     State.PARKED: {
         State.DELIVERING: "the hourly look found the user as it should be, and the intent is committed",
         State.PENDING: "an operator retries it, or the hourly look must be taken up again",
-        State.APPLIED: "it is already the password last delivered",
         State.REFUSED: "the target said no before a write, or the user is not to be touched",
         State.SUPERSEDED: "a newer change of the same user was accepted or came to light",
         State.EXPIRED: "older than its time to live",
