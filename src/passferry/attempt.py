@@ -1,23 +1,21 @@
-"""One change's way to the target: one try, and what becomes of it.
+"""One change's way to the target: one try.
 
-Who is it → is nothing in the way → read → slot → intent → open → write → outcome. What is to be done after an
-outcome is decided in ``domain.outcome``; this module does it.
+Who is it → is nothing in the way → read → slot → intent → open → write → outcome. What outcomes lead to is in
+``outcomes``.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import AFTER, OF_A_REPEAT, OUR_OWN, Kind, Limits, Next, Outcome, decide
+from passferry.domain.outcome import AFTER, OF_A_REPEAT, Kind, Next, Outcome
 from passferry.domain.paging import Listed
 from passferry.domain.password import Password
 from passferry.domain.scim import User
-from passferry.gate import GateClosed, PacedGate
-from passferry.notices import Notices
-from passferry.org_health import OrgHealth, Outage
+from passferry.gate import GateClosed
+from passferry.outcomes import Outcomes
 from passferry.ports import (
     BULK_LISTED_WRITE,
     BULK_READ,
@@ -26,24 +24,11 @@ from passferry.ports import (
     READ,
     WRITE,
     Binding,
-    Clock,
-    Hasher,
-    Meter,
     SealBroken,
-    Sealer,
-    Target,
     UnknownKey,
-    Unmetered,
 )
-from passferry.store_ports import (
-    Delivered,
-    DeliveryStore,
-    MayNotTouch,
-    StaleSeal,
-    StoreFull,
-    StoreLost,
-    anybody,
-)
+from passferry.store_ports import Delivered, StoreFull, StoreLost
+from passferry.tools import Tools
 from passferry.verifiers import Verifiers
 from passferry.whom import Whom
 
@@ -59,55 +44,17 @@ DRY_RUN = "dry.run"
 """The code of a change that would have been written, were its org not in a dry run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What an owner works with."""
-
-    store: DeliveryStore
-    target: Target
-    gate: PacedGate
-    sealer: Sealer
-    hasher: Hasher | None
-    clock: Clock
-    random: Callable[[], float]
-    notices: Notices
-    limits: Limits
-    fatal: Callable[[str], None]
-    meter: Meter = field(default_factory=Unmetered)
-    dry_run: bool = False
-    barred: MayNotTouch = anybody
-
-
 class Attempts:
     """The tries of one org's changes."""
 
-    def __init__(self, org: str, tools: Tools, health: OrgHealth) -> None:
+    def __init__(self, org: str, tools: Tools, outcomes: Outcomes, verifiers: Verifiers) -> None:
         self.org = org
         self._t = tools
+        self._outcomes = outcomes
+        self._verifiers = verifiers
         self._whom = Whom(tools.target, tools.clock, tools.random)
         self._busy_ids: set[str] = set()
-        self.to_finish: set[str] = set()  # ids of changes that came to a write, or to an outcome
         self._intents: dict[str, tuple[float, float]] = {}  # of users in doubt: when, by both clocks
-        self._noting = self._noted = 0
-        self.health = health
-        self._outage = Outage()
-        self._verifiers = Verifiers(org, tools.hasher, tools.sealer, tools.store)
-
-    async def expire(self) -> None:
-        """End what is older than its time to live, as long as answers of the target confirm our clock."""
-        t = self._t
-        while t.gate.clock_is_right() and (expired := await t.store.expire(self.org, t.clock.now())):
-            t.meter.expired(self.org, expired)
-            t.notices.wake_all()
-
-    def give_up_verifiers(self) -> None:
-        """Make none any more: what was delivered is settled without."""
-        self._verifiers.give_up()
-
-    @property
-    def found_out(self) -> int | None:
-        """How often a finding about the org was written down; None while one is."""
-        return None if self._noting else self._noted
 
     async def bring(self, change: Change, listed: Listed | None = None) -> None:
         """One try. Never raises: what goes wrong is the change's outcome, or logged.
@@ -127,7 +74,7 @@ class Attempts:
             log.error("delivery.defect", org=self.org, change=change.id, kind=type(error).__name__)
             await asyncio.sleep(5.0)
         finally:
-            self.to_finish.discard(change.id)
+            self._outcomes.to_finish.discard(change.id)
             if listed is not None:
                 listed.waits, listed.done = False, True
 
@@ -135,7 +82,7 @@ class Attempts:
         t = self._t
         resolved = await self._resolved(change, listed)
         if isinstance(resolved, Outcome):
-            await self._settle(change, change, resolved)
+            await self._outcomes.settle(change, change, resolved)
             return
         standing = await t.store.resolve(change.id, resolved, t.clock.now(), t.barred)
         if standing.change is None:
@@ -172,14 +119,14 @@ class Attempts:
             await t.gate.slot(BULK_WRITE if change.bulk else WRITE)
             await self._write(change, user, user.version, delivered)
         elif obstacle is not None:
-            await self._settle(change, change, obstacle)
+            await self._outcomes.settle(change, change, obstacle)
 
     async def _write_listed(self, change: Change, listed: Listed, delivered: Delivered | None) -> None:
         """Write to a user of a page, while what it showed is fresh; else the change is due as before."""
         t, user = self._t, listed.user
         if t.dry_run:
             listed.served = True
-            await self._settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
+            await self._outcomes.settle(change, change, Outcome(Kind.DRY_RUN, DRY_RUN))
             return
         try:
             async with asyncio.timeout(listed.until - t.clock.monotonic()):
@@ -219,11 +166,11 @@ class Attempts:
         ``version`` is what the user had before for sure, should the answer be lost.
         """
         t = self._t
-        self.to_finish.add(change.id)
+        self._outcomes.to_finish.add(change.id)
         started = t.clock.monotonic()
         now = t.clock.now()
         if change.expires_at <= now and t.gate.clock_is_right():
-            await self.expire()
+            await self._outcomes.expire()
             return None
         begun = await t.store.begin(change.id, version, now, t.limits.doubt, t.barred)
         if begun is None:
@@ -234,10 +181,12 @@ class Attempts:
             return None
         password = self._open(begun)
         if isinstance(password, Outcome):
-            await self._settle(change, begun, password, user.version)
+            await self._outcomes.settle(change, begun, password, user.version)
             return None
         if t.clock.monotonic() - started > INTENT_FRESH:
-            await self._settle(change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0))
+            await self._outcomes.settle(
+                change, begun, Outcome(Kind.THROTTLED, "intent.stale", retry_after=0.0)
+            )
             return None
         hashing = self._verifiers.begin(password)
         try:
@@ -245,7 +194,7 @@ class Attempts:
             if nxt.state is State.APPLIED:
                 verifier = await self._verifiers.of(begun, hashing, within=HASH_WAIT)
                 late = hashing is not None and not hashing.done()
-                await self._settle_as(begun, outcome, nxt, verifier)
+                await self._outcomes.settle_as(begun, outcome, nxt, verifier)
                 if late:  # waited for here, so that no more is written than can be hashed in the long run
                     await self._verifiers.add(begun, hashing)
                 return outcome.kind
@@ -262,7 +211,7 @@ class Attempts:
         ):
             await self._settle_repeat(begun, outcome, nxt, password, version, delivered)
         else:
-            await self._settle_as(begun, outcome, nxt)
+            await self._outcomes.settle_as(begun, outcome, nxt)
         return outcome.kind
 
     async def _sent(
@@ -276,7 +225,7 @@ class Attempts:
             del self._intents[over]
         self._intents[resolved] = (intent_at, mono)
         outcome = await self._send(user, password)
-        nxt = self._decide(change, outcome, user.version)
+        nxt = self._outcomes.decide(change, outcome, user.version)
         if not nxt.keep_doubt:
             self._intents.pop(resolved, None)
         if nxt.evidence is Evidence.INFERRED:
@@ -321,20 +270,23 @@ class Attempts:
         """
         t = self._t
         known = Next(State.PENDING, t.clock.now(), error=nxt.error)
-        change = await self._settle_as(begun, outcome, known)
+        change = await self._outcomes.settle_as(begun, outcome, known)
+        self._outcomes.to_finish.discard(change.id)  # whoever takes over may as well begin it anew
         if change.state is not State.PENDING:
             return
         same = await self._verifiers.is_of(delivered, password)
+        if same is None:
+            return
         if same and version is None:
             user = await t.target.read(delivered.resolved_id, _read_priority(change))
             if isinstance(user, Outcome):
-                await self._settle(change, change, user)
+                await self._outcomes.settle(change, change, user)
                 return
             version = user.version
         if same and version is not None and unmoved(delivered.version, version):
             outcome = Outcome(Kind.APPLIED, "password.unchanged", version=version)
             nxt = Next(State.APPLIED, evidence=Evidence.INFERRED)
-        await self._settle_as(change, outcome, replace(nxt, counts=False), asked=False)
+        await self._outcomes.settle_as(change, outcome, replace(nxt, counts=False), asked=False)
 
     def _in_doubt(self, resolved: str, intent_at: float | None) -> float:
         """Seconds for which a send to the user that began at ``intent_at`` may still be executed.
@@ -353,87 +305,7 @@ class Attempts:
     async def _postpone(self, change: Change, wait: float) -> None:
         """Another send to the same user may still be executed, for ``wait`` seconds."""
         busy = Outcome(Kind.THROTTLED, "user.busy", retry_after=max(0.5, wait))
-        await self._settle(change, change, busy)
-
-    def _decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:
-        return decide(change, outcome, self._t.clock.now(), self._t.limits, self._t.random(), version)
-
-    async def _settle(
-        self, before: Change, tried: Change, outcome: Outcome, version: str | None = None
-    ) -> None:
-        """Decide by ``before`` (the doubt of earlier tries) and commit on ``tried`` (as stored now)."""
-        await self._settle_as(tried, outcome, self._decide(before, outcome, version))
-
-    async def _settle_as(
-        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None, *, asked: bool = True
-    ) -> Change:
-        """Commit ``outcome``, of which the target was ``asked``; the change as it stands then.
-
-        ``verifier`` is sealed here, as late as can be: the key may be replaced at any time.
-        """
-        t = self._t
-        self.to_finish.add(tried.id)
-        stale: set[str] = set()
-        while True:
-            sealed = self._verifiers.sealed(tried, verifier) if verifier is not None else None
-            try:
-                done = await t.store.settle(tried, outcome, nxt, t.clock.now(), sealed)
-                break
-            except StaleSeal as error:
-                if str(error) in stale:  # the ring lacks it: the outcome matters more than its verifier
-                    log.error("verifier.failed", org=self.org, change=tried.id)
-                    verifier = None
-                stale.add(str(error))
-                t.sealer.use(str(error))
-            except StoreFull as full:  # what the target did is known: it is written down before anything else
-                log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
-                await asyncio.sleep(1.0)
-        log.info(
-            "change",
-            org=self.org,
-            change=done.id,
-            state=done.state.value,
-            outcome=outcome.kind.value,
-            code=outcome.code or None,
-            attempts=done.attempts,
-            correlation_id=outcome.correlation_id,
-        )
-        self._count(done, outcome, asked=asked)
-        await self.heed(outcome, change=done)
-        t.notices.announce(done)
-        return done
-
-    def _count(self, change: Change, outcome: Outcome, *, asked: bool) -> None:
-        t = self._t
-        if asked and outcome.code not in OUR_OWN:
-            t.meter.tried(self.org, outcome.kind)
-        if change.state is State.APPLIED:
-            t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
-
-    async def heed(self, outcome: Outcome, change: Change | None = None) -> None:
-        """What an outcome says about the org as a whole; ``change`` None: it was no change's."""
-        t = self._t
-        now, mono, until = t.clock.now(), t.clock.monotonic(), 0.0
-        if outcome.code in ("too.many.requests", "token.throttled") or _no_token_before(outcome):
-            t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
-            until = now + (outcome.retry_after or 0.0)
-        before = self.health.paused
-        after = before if change is None else self.health.outcome(outcome, change.user.key, mono)
-        if until or after != before:
-            await self._note_health(before, after, until, now)
-            t.notices.wake_all()
-        if after != before:
-            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
-        if over := self._outage.outcome(outcome, mono):
-            log.info("outage.over", org=self.org, woken=await t.store.wake(self.org, over, now))
-
-    async def _note_health(self, before: str | None, after: str | None, until: float, now: float) -> None:
-        self._noting += 1
-        try:
-            await self._t.store.note_health(self.org, before, after, until, now)
-        finally:
-            self._noting -= 1
-            self._noted += 1
+        await self._outcomes.settle(change, change, busy)
 
 
 def unmoved(delivered: str | None, now: str) -> bool:
@@ -447,10 +319,6 @@ def unmoved(delivered: str | None, now: str) -> bool:
     before = delivered.removeprefix(AFTER)
     counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
     return now == before or (counted and int(now) == int(before) + 1)
-
-
-def _no_token_before(outcome: Outcome) -> bool:
-    return outcome.code == "token.unavailable" and outcome.retry_after is not None
 
 
 def _read_priority(change: Change) -> int:

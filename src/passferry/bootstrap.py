@@ -20,7 +20,6 @@ from passferry.adapters.oauth import Tokens
 from passferry.adapters.prepared import compile_all
 from passferry.adapters.relay import Relay, genesys, plain
 from passferry.adapters.scim_target import FixedToken, ScimTarget
-from passferry.attempt import Tools
 from passferry.config import FileSecret, OrgSettings, Settings
 from passferry.deliver import Delivery
 from passferry.domain.outcome import Limits
@@ -35,6 +34,7 @@ from passferry.relay_gate import ELSEWHERE, RelayGate
 from passferry.retention import prune
 from passferry.state import NotReachable, StateError, Stores
 from passferry.store_ports import StoreFull, StoreLost
+from passferry.tools import Tools
 
 if TYPE_CHECKING:
     from passferry.adapters.meter import Levels, PrometheusMeter

@@ -10,15 +10,18 @@ from typing import Any, TypeVar
 
 import structlog
 
-from passferry.attempt import DRY_RUN, HASH_WAIT, Attempts, Tools
+from passferry.attempt import DRY_RUN, HASH_WAIT, Attempts
 from passferry.domain.change import Change
 from passferry.domain.clock_watch import ClockWatch
 from passferry.domain.paging import Listed
 from passferry.gate import PacedGate
 from passferry.org_health import OPERATOR, OrgHealth
+from passferry.outcomes import Outcomes
 from passferry.pages import Pages
 from passferry.ports import BULK_READ, READ
 from passferry.store_ports import NotOwner, StoreFull, StoreLost
+from passferry.tools import Tools
+from passferry.verifiers import Verifiers
 
 log = structlog.get_logger("passferry.deliver")
 T = TypeVar("T")
@@ -47,9 +50,11 @@ class Delivery:
         self._blocked_until = 0.0
         self._wake_in: float | None = None  # seconds
         self.health = OrgHealth()
-        self._attempts = Attempts(org, tools, self.health)
+        self._verifiers = Verifiers(org, tools.hasher, tools.sealer, tools.store)
+        self._outcomes = Outcomes(org, tools, self.health, self._verifiers)
+        self._attempts = Attempts(org, tools, self._outcomes, self._verifiers)
         wake = tools.notices.owner(org).set
-        heed = self._attempts.heed
+        heed = self._outcomes.heed
         self._pages = Pages(
             org, tools.store, tools.target, tools.gate.pacer, tools.clock, tools.random, wake, heed
         )
@@ -137,7 +142,7 @@ class Delivery:
         self._looked_at = mono = t.clock.monotonic()
         await self._follow_clock(now, mono)
         await self._look_after(now, mono)
-        found_out = self._attempts.found_out
+        found_out = self._outcomes.found_out
         busy = [change.id for change in self._tasks.values()]
         has_room = len(busy) - len(self._of_pages) < CONCURRENCY
         looks = has_room and self.health.paused != OPERATOR
@@ -145,7 +150,7 @@ class Delivery:
         due = await _unless(stopping, asked)
         if due is None:
             return
-        if found_out is not None and found_out == self._attempts.found_out:  # else we may know better
+        if found_out is not None and found_out == self._outcomes.found_out:  # else we may know better
             self.health.told(due.state.paused, mono)
         if has_room and not looks and self.health.paused != OPERATOR:
             t.notices.owner(self.org).set()  # resumed, as we see only now
@@ -221,7 +226,7 @@ class Delivery:
         left = await t.store.recover(self.org, now, t.limits.doubt, busy)
         if left:
             log.error("delivery.taken_up_again", org=self.org, changes=left)
-        await self._attempts.expire()
+        await self._outcomes.expire()
 
     def _start(self, change: Change, listed: Listed | None = None) -> None:
         task = asyncio.create_task(self._attempts.bring(change, listed))
@@ -252,12 +257,12 @@ class Delivery:
     async def _finish(self) -> None:
         self._t.gate.close()
         for task, change in self._tasks.items():
-            if change.id not in self._attempts.to_finish:  # whoever takes over begins it anew
+            if change.id not in self._outcomes.to_finish:  # whoever takes over begins it anew
                 task.cancel()
         await self._pages.close()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=HASH_WAIT)
-        self._attempts.give_up_verifiers()  # hundreds may wait to be made; whoever takes over shall not
+        self._verifiers.give_up()  # hundreds may wait to be made; whoever takes over shall not
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._t.limits.request + 5.0)
         await self._t.target.close()

@@ -6,6 +6,8 @@ verifier when that takes long; the verifier comes after it, or, when the org is 
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +17,7 @@ from passferry.ports import Binding, Hasher, SealBroken, Sealer, UnknownKey, Ver
 from passferry.store_ports import Delivered, DeliveryStore, StaleSeal
 
 log = structlog.get_logger("passferry.deliver")
+T = TypeVar("T")
 
 
 class Verifiers:
@@ -23,20 +26,18 @@ class Verifiers:
     def __init__(self, org: str, hasher: Hasher | None, sealer: Sealer, store: DeliveryStore) -> None:
         """``hasher`` None: none are made."""
         self._org, self._hasher, self._sealer, self._store = org, hasher, sealer, store
-        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._given_up = False
 
     def begin(self, password: Password) -> "asyncio.Task[bytes] | None":
         """Begin to make the verifier of ``password``, where one is to be made. Whoever asked cancels it."""
-        if self._hasher is None:
+        if self._hasher is None or self._given_up:
             return None
-        hashing = asyncio.create_task(self._hasher.hash(password))
-        self._under_way.add(hashing)
-        hashing.add_done_callback(self._under_way.discard)
-        return hashing
+        return self._begun(self._hasher.hash(password))
 
     def give_up(self) -> None:
-        """Make none any more."""
-        self._hasher = None
+        """Make none any more, and compare with none."""
+        self._given_up = True
         for hashing in list(self._under_way):
             hashing.cancel()
 
@@ -69,15 +70,37 @@ class Verifiers:
         """Whether a password can be compared with the one that was ``delivered``."""
         return self._hasher is not None and delivered.verifier is not None
 
-    async def is_of(self, delivered: Delivered, password: Password) -> bool:
-        """Whether ``password`` is the one that was ``delivered``. False where that cannot be told."""
+    async def is_of(self, delivered: Delivered, password: Password) -> bool | None:
+        """Whether ``password`` is the one that was ``delivered``; None when the org is given back meanwhile.
+
+        It is not where that cannot be found out: then what the target says holds.
+        """
         if self._hasher is None or delivered.verifier is None:
             return False
+        if self._given_up:
+            return None
         binding = Binding("verifier", self._org, delivered.resolved_id, delivered.change_id)
         try:
-            return await self._hasher.verify(self._sealer.open(delivered.verifier, binding), password)
-        except (SealBroken, UnknownKey, VerifierBroken):
+            verifier = self._sealer.open(delivered.verifier, binding)
+        except (SealBroken, UnknownKey):
             return False
+        comparing = self._begun(self._hasher.verify(verifier, password))
+        try:
+            await asyncio.wait([comparing])
+        finally:
+            comparing.cancel()
+        if comparing.cancelled():
+            return None
+        if isinstance(comparing.exception(), VerifierBroken | MemoryError | RuntimeError):
+            log.error("verifier.failed", org=self._org, change=delivered.change_id)
+            return False
+        return comparing.result()
+
+    def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def sealed(self, change: Change, verifier: bytes) -> bytes:
         """``verifier`` of what ``change`` brought, under the active key."""

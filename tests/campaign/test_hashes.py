@@ -38,7 +38,7 @@ class SlowHasher:
 
 def slow(it: World) -> SlowHasher:
     """From now on, ``it`` hashes slowly."""
-    verifiers = it.gateway.deliveries[DEFAULT]._attempts._verifiers
+    verifiers = it.gateway.deliveries[DEFAULT]._verifiers
     verifiers._hasher = found = SlowHasher(it.hasher)
     return found
 

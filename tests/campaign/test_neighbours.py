@@ -142,7 +142,7 @@ async def _defect() -> Change:
 
         delivery = it.gateway.deliveries["default"]
         store = _Settling(it.stores.delivery, once)
-        delivery._attempts._t = replace(delivery._attempts._t, store=store)
+        delivery._outcomes._t = replace(delivery._outcomes._t, store=store)
         sent = await _send(it, "id", it.users[0][0], "N3w-Passw0rd!1")
         await it.settle(1.0)
         return await _get(it, sent)

@@ -10,10 +10,10 @@ import pytest
 from campaign.plans import MODES
 from campaign.virtual_time import run
 from campaign.world import Plan, World, world
-from passferry.domain.change import Change, Evidence, State
+from passferry.domain.change import Change, Evidence, Reference, State
 from passferry.domain.outcome import Kind
 from passferry.domain.password import Password
-from passferry.ports import Hasher, Unmetered
+from passferry.ports import Hasher, Unmetered, VerifierBroken
 
 A, B = "N3w-Passw0rd!A", "N3w-Passw0rd!B"
 
@@ -32,6 +32,22 @@ class Rushed:
         """See the port."""
         await asyncio.sleep(60.0)
         return await self.inner.verify(verifier, password)
+
+
+@dataclass
+class Broken:
+    """Hashes, and cannot compare."""
+
+    inner: Hasher
+    error: Exception
+
+    async def hash(self, password: Password) -> bytes:
+        """See the port."""
+        return await self.inner.hash(password)
+
+    async def verify(self, verifier: bytes, password: Password) -> bool:
+        """See the port."""
+        raise self.error
 
 
 class Counting(Unmetered):
@@ -76,8 +92,7 @@ def test_a_repeat_that_the_target_refuses_is_applied(mode: str) -> None:
 @pytest.mark.parametrize("text", ["with-time", "plain"])
 def test_a_repeat_that_is_too_young_does_not_wait_to_be_old_enough(text: str) -> None:
     """A day of waiting would end in the same."""
-    switches = {"minimum_age_seconds": 86_400, "too_young_text": text}
-    _, changes = run(_one_after_the_other(A, A, **switches))
+    _, changes = run(_one_after_the_other(A, A, minimum_age_seconds=86_400, too_young_text=text))
     assert [_came_to(change) for change in changes] == [CONFIRMED, INFERRED]
 
 
@@ -126,7 +141,7 @@ async def _compared_slowly(*, dies: bool) -> tuple[list[Change], Change]:
     async with world(Plan(12, changes=0, crashes=0)) as it:
         await it.push(it.users[0], A)
         await asyncio.sleep(10.0)
-        verifiers = it.gateway.deliveries["default"]._attempts._verifiers
+        verifiers = it.gateway.deliveries["default"]._verifiers
         verifiers._hasher = Rushed(it.hasher)
         await it.push(it.users[0], A)
         await asyncio.sleep(10.0)
@@ -149,11 +164,77 @@ def test_what_the_target_answered_is_known_before_it_is_compared(dies: bool) -> 
     assert _came_to(change) == INFERRED
 
 
+async def _given_back() -> tuple[float, list[Change], Change]:
+    """How long that took while a repeat was compared, what was left then, what the next owner makes of it."""
+    async with world(Plan(14, changes=0, crashes=0)) as it:
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        it.gateway.deliveries["default"]._verifiers._hasher = Rushed(it.hasher)
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        running, before = it.gateway.leases._running["default"], it.clock.monotonic()
+        running.stop.set()
+        await asyncio.wait([running.task])
+        took = it.clock.monotonic() - before
+        left = await it.stores.lookup.changes()
+        await it.die()
+        it.start()
+        await asyncio.sleep(10.0)
+        return took, left, (await it.stores.lookup.changes())[0]
+
+
+def test_an_org_is_given_back_though_a_repeat_is_compared() -> None:
+    """Whoever takes over begins it anew; nobody says meanwhile that it was refused."""
+    took, left, change = run(_given_back())
+    assert took < 1.0
+    assert _came_to(left[0]) == (State.PENDING, None, "password.reused")
+    assert _came_to(change) == INFERRED
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_nothing_is_compared_any_more_once_verifiers_are_given_up(moment: str) -> None:
+    """No answer, rather than a wrong one."""
+
+    async def body() -> bool | None:
+        async with world(Plan(15, changes=0, crashes=0)) as it:
+            await it.push(it.users[0], A)
+            await asyncio.sleep(10.0)
+            verifiers = it.gateway.deliveries["default"]._verifiers
+            verifiers._hasher = Rushed(it.hasher)
+            delivered = await it.stores.lookup.delivered("default", Reference("id", it.users[0][0]))
+            assert delivered is not None
+            if moment == "before":
+                verifiers.give_up()
+            else:
+                asyncio.get_running_loop().call_later(1.0, verifiers.give_up)
+            return await verifiers.is_of(delivered, Password(A))
+
+    assert run(body()) is None
+
+
+@pytest.mark.parametrize("error", [VerifierBroken("made up"), MemoryError(), RuntimeError()])
+def test_what_cannot_be_compared_is_as_the_target_says(error: Exception) -> None:
+    """No try is repeated for it."""
+
+    async def body() -> Change:
+        async with world(Plan(16, changes=0, crashes=0)) as it:
+            await it.push(it.users[0], A)
+            await asyncio.sleep(10.0)
+            it.gateway.deliveries["default"]._verifiers._hasher = Broken(it.hasher, error)
+            await it.push(it.users[0], A)
+            await asyncio.sleep(10.0)
+            return (await it.stores.lookup.changes())[0]
+
+    change = run(body())
+    assert _came_to(change) == (State.REFUSED, None, "password.reused")
+    assert change.attempts == 1
+
+
 async def _counted() -> Counter[Kind]:
     async with world(Plan(13, changes=0, crashes=0)) as it:
-        attempts = it.gateway.deliveries["default"]._attempts
+        outcomes = it.gateway.deliveries["default"]._outcomes
         meter = Counting()
-        attempts._t = replace(attempts._t, meter=meter)
+        outcomes._t = replace(outcomes._t, meter=meter)
         for password in (A, A, B, A):
             await it.push(it.users[0], password)
             await asyncio.sleep(10.0)
