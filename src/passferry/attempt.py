@@ -138,7 +138,7 @@ class Attempts:
         if t.clock.monotonic() > listed.until:
             return
         version = user.version if t.target.conditional else None  # without If-Match it may be an older one
-        written = await self._write(change, user, version, delivered)
+        written = await self._write(change, user, version, delivered, listed=True)
         listed.conflicted = written is Kind.CONFLICT
         listed.served = written not in (None, Kind.CONFLICT)
 
@@ -159,11 +159,18 @@ class Attempts:
         return None
 
     async def _write(
-        self, change: Change, user: User, version: str | None, delivered: Delivered | None
+        self,
+        change: Change,
+        user: User,
+        version: str | None,
+        delivered: Delivered | None,
+        *,
+        listed: bool = False,
     ) -> Kind | None:
         """Write, the slot for it being granted; what it came to, or None when nothing was sent.
 
-        ``version`` is what the user had before for sure, should the answer be lost.
+        ``version`` is what the user had before for sure, should the answer be lost. Of who was ``listed`` it
+        stands on the target's heeding If-Match, and no repeat is concluded from it.
         """
         t = self._t
         self._outcomes.to_finish.add(change.id)
@@ -201,15 +208,16 @@ class Attempts:
         finally:
             if hashing is not None:
                 hashing.cancel()
+        read = None if listed else user.version
         if (
             delivered is not None
             and outcome.code in OF_A_REPEAT
             and change.doubt is None
             and user.version is not None
-            and (version is None or unmoved(delivered.version, version))
+            and (read is None or unmoved(delivered.version, read))
             and self._verifiers.can_tell(delivered)
         ):
-            await self._settle_repeat(begun, outcome, nxt, password, version, delivered)
+            await self._settle_repeat(begun, outcome, nxt, password, read, delivered)
         else:
             await self._outcomes.settle_as(begun, outcome, nxt)
         return outcome.kind

@@ -246,8 +246,9 @@ def test_each_try_is_counted_once() -> None:
     assert run(_counted()) == {Kind.APPLIED: 2, Kind.REFUSED: 2}
 
 
-async def _lagging(mode: str) -> tuple[list[State], set[int]]:
-    plan = Plan(31, users=60, directory=80, changes=0, crashes=0, write=mode)
+async def _lagging(mode: str, if_match: str) -> tuple[list[State], set[int]]:
+    switches = {"if_match": if_match}
+    plan = Plan(31, users=60, directory=80, changes=0, crashes=0, write=mode, switches=switches)
     async with world(plan) as it:
         for user in it.users[:60]:
             await it.push(user, A, by_id=True)
@@ -268,7 +269,8 @@ async def _lagging(mode: str) -> tuple[list[State], set[int]]:
         return states, {len(it.simulator.writes(user_id)) for user_id, _ in it.users[:60]}
 
 
+@pytest.mark.parametrize("if_match", ["honoured", "ignored"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_list_that_lags_behind_does_not_settle_a_repeat(mode: str) -> None:
+def test_a_list_that_lags_behind_does_not_settle_a_repeat(mode: str, if_match: str) -> None:
     """Only a single read shows that the user is as the delivery left it."""
-    assert run(_lagging(mode)) == ([State.REFUSED, State.APPLIED] * 30, {1})
+    assert run(_lagging(mode, if_match)) == ([State.REFUSED, State.APPLIED] * 30, {1})
