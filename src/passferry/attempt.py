@@ -10,7 +10,7 @@ from dataclasses import replace
 import structlog
 
 from passferry.domain.change import Change, Evidence, State
-from passferry.domain.outcome import AFTER, OF_A_REPEAT, Kind, Next, Outcome
+from passferry.domain.outcome import AFTER, OF_A_REPEAT, Kind, Next, Outcome, unmoved
 from passferry.domain.paging import Listed
 from passferry.domain.password import Password
 from passferry.domain.scim import User
@@ -138,7 +138,7 @@ class Attempts:
         if t.clock.monotonic() > listed.until:
             return
         version = user.version if t.target.conditional else None  # without If-Match it may be an older one
-        written = await self._write(change, user, version, delivered, listed=True)
+        written = await self._write(change, user, version, delivered)
         listed.conflicted = written is Kind.CONFLICT
         listed.served = written not in (None, Kind.CONFLICT)
 
@@ -159,18 +159,11 @@ class Attempts:
         return None
 
     async def _write(
-        self,
-        change: Change,
-        user: User,
-        version: str | None,
-        delivered: Delivered | None,
-        *,
-        listed: bool = False,
+        self, change: Change, user: User, version: str | None, delivered: Delivered | None
     ) -> Kind | None:
         """Write, the slot for it being granted; what it came to, or None when nothing was sent.
 
-        ``version`` is what the user had before for sure, should the answer be lost. Of who was ``listed`` it
-        stands on the target's heeding If-Match, and no repeat is concluded from it.
+        ``version`` is what the user had before for sure, should the answer be lost.
         """
         t = self._t
         self._outcomes.to_finish.add(change.id)
@@ -208,16 +201,9 @@ class Attempts:
         finally:
             if hashing is not None:
                 hashing.cancel()
-        read = None if listed else user.version
-        if (
-            delivered is not None
-            and outcome.code in OF_A_REPEAT
-            and change.doubt is None
-            and user.version is not None
-            and (read is None or unmoved(delivered.version, read))
-            and self._verifiers.can_tell(delivered)
-        ):
-            await self._settle_repeat(begun, outcome, nxt, password, read, delivered)
+        repeat = outcome.code in OF_A_REPEAT and begun.attempts + 1 < t.limits.attempts
+        if repeat and delivered is not None and self._verifiers.can_tell(delivered):
+            await self._settle_repeat(begun, outcome, nxt, password, delivered)
         else:
             await self._outcomes.settle_as(begun, outcome, nxt)
         return outcome.kind
@@ -263,18 +249,12 @@ class Attempts:
     # --- outcomes ------------------------------------------------------------------------------
 
     async def _settle_repeat(
-        self,
-        begun: Change,
-        outcome: Outcome,
-        nxt: Next,
-        password: Password,
-        version: str | None,
-        delivered: Delivered,
+        self, begun: Change, outcome: Outcome, nxt: Next, password: Password, delivered: Delivered
     ) -> None:
         """Settle a change that was not taken, perhaps because its password is the one in place.
 
         To know takes a comparison, which may wait for others' hashes; the answer must not: until it is
-        committed, nobody else can tell it from a lost one. A ``version`` that is None is read now.
+        committed, nobody else can tell it from a lost one.
         """
         t = self._t
         known = Next(State.PENDING, t.clock.now(), error=nxt.error)
@@ -285,16 +265,15 @@ class Attempts:
         same = await self._verifiers.is_of(delivered, password)
         if same is None:
             return
-        if same and version is None:
+        if same:  # what was read before the write may be minutes old, or of a list
             user = await t.target.read(delivered.resolved_id, _read_priority(change))
             if isinstance(user, Outcome):
                 await self._outcomes.settle(change, change, user)
                 return
-            version = user.version
-        if same and version is not None and unmoved(delivered.version, version):
-            outcome = Outcome(Kind.APPLIED, "password.unchanged", version=version)
-            nxt = Next(State.APPLIED, evidence=Evidence.INFERRED)
-        await self._outcomes.settle_as(change, outcome, replace(nxt, counts=False), asked=False)
+            if unmoved(delivered.version, user.version):
+                outcome = Outcome(Kind.APPLIED, "password.unchanged", version=user.version)
+                nxt = Next(State.APPLIED, evidence=Evidence.INFERRED)
+        await self._outcomes.settle_as(change, outcome, replace(nxt, counts=False, concluded=True))
 
     def _in_doubt(self, resolved: str, intent_at: float | None) -> float:
         """Seconds for which a send to the user that began at ``intent_at`` may still be executed.
@@ -314,19 +293,6 @@ class Attempts:
         """Another send to the same user may still be executed, for ``wait`` seconds."""
         busy = Outcome(Kind.THROTTLED, "user.busy", retry_after=max(0.5, wait))
         await self._outcomes.settle(change, change, busy)
-
-
-def unmoved(delivered: str | None, now: str) -> bool:
-    """Whether a user of version ``now`` is as the delivery left it.
-
-    ``delivered`` is the version that the target stated after the write. Where it stated none (``native``), it
-    is the one before, marked ``AFTER``: the write itself may have moved it, by one where versions count.
-    """
-    if delivered is None or not delivered.startswith(AFTER):
-        return delivered == now
-    before = delivered.removeprefix(AFTER)
-    counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
-    return now == before or (counted and int(now) == int(before) + 1)
 
 
 def _read_priority(change: Change) -> int:

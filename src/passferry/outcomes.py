@@ -52,9 +52,9 @@ class Outcomes:
         await self.settle_as(tried, outcome, self.decide(before, outcome, version))
 
     async def settle_as(
-        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None, *, asked: bool = True
+        self, tried: Change, outcome: Outcome, nxt: Next, verifier: bytes | None = None
     ) -> Change:
-        """Commit ``outcome``, of which the target was ``asked``; the change as it stands then.
+        """Commit ``outcome``; the change as it stands then.
 
         ``verifier`` is sealed here, as late as can be: the key may be replaced at any time.
         """
@@ -85,14 +85,15 @@ class Outcomes:
             attempts=done.attempts,
             correlation_id=outcome.correlation_id,
         )
-        self._count(done, outcome, asked=asked)
-        await self.heed(outcome, change=done)
+        self._count(done, outcome, nxt)
+        if not nxt.concluded:
+            await self.heed(outcome, change=done)
         t.notices.announce(done)
         return done
 
-    def _count(self, change: Change, outcome: Outcome, *, asked: bool) -> None:
+    def _count(self, change: Change, outcome: Outcome, nxt: Next) -> None:
         t = self._t
-        if asked and outcome.code not in OUR_OWN:
+        if not nxt.concluded and outcome.code not in OUR_OWN:
             t.meter.tried(self.org, outcome.kind)
         if change.state is State.APPLIED:
             t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))

@@ -71,13 +71,11 @@ class Verifiers:
         return self._hasher is not None and delivered.verifier is not None
 
     async def is_of(self, delivered: Delivered, password: Password) -> bool | None:
-        """Whether ``password`` is the one that was ``delivered``; None when the org is given back meanwhile.
+        """Whether ``password`` is the one that was ``delivered``, of which one ``can_tell``.
 
-        It is not where that cannot be found out: then what the target says holds.
+        None when verifiers were given up. False where it cannot be found out: then the target is right.
         """
-        if self._hasher is None or delivered.verifier is None:
-            return False
-        if self._given_up:
+        if self._hasher is None or delivered.verifier is None or self._given_up:
             return None
         binding = Binding("verifier", self._org, delivered.resolved_id, delivered.change_id)
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import argon2
 import pytest
+from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 
 from passferry.adapters import hashing
@@ -198,6 +199,21 @@ def test_an_org_with_many_to_hash_delays_another_by_one_turn() -> None:
     asyncio.run(run())
     assert len(served) == 53
     assert max(at for at, org in enumerate(served) if org != "busy") < 12
+
+
+def test_a_hash_that_the_machine_has_no_room_for_is_an_error_without_the_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The library's own is none that anybody else knows."""
+
+    def short(*_: object, **__: object) -> bytes:
+        raise HashingError("Threading failure")
+
+    monkeypatch.setattr(hashing, "hash_secret_raw", short)
+    hasher = Argon2Hasher(FOR_TESTS_ONLY, threads=0)
+    with pytest.raises(RuntimeError, match="Threading failure") as raised:
+        asyncio.run(hasher.hash(Password("N3w-Passw0rd!A")))
+    assert raised.value.__context__ is None
 
 
 def test_turns_that_were_given_up_are_not_lost() -> None:

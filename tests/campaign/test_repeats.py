@@ -11,10 +11,11 @@ from campaign.plans import MODES
 from campaign.virtual_time import run
 from campaign.world import Plan, World, world
 from passferry.domain.change import Change, Evidence, Reference, State
-from passferry.domain.outcome import Kind
+from passferry.domain.outcome import Kind, Outcome
 from passferry.domain.password import Password
 from passferry.ports import Hasher, Unmetered, VerifierBroken
 
+WRITES = {"scim-put": "PUT", "scim-patch": "PATCH", "native": "POST"}
 A, B = "N3w-Passw0rd!A", "N3w-Passw0rd!B"
 
 
@@ -136,6 +137,102 @@ def test_a_repeat_at_a_user_who_was_changed_since_is_refused() -> None:
     assert run(_moved_since()) == (State.REFUSED, None, "password.reused")
 
 
+async def _moved_on_the_way(mode: str) -> tuple[State, Evidence | None, str | None]:
+    switches = {"if_match": "ignored"}
+    async with world(Plan(11, changes=0, crashes=0, write=mode, switches=switches)) as it:
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        target = it.gateway.deliveries["default"]._t.target
+        write = target.write
+
+        async def moved(user: Any, password: Password) -> Outcome:
+            it.simulator.touch(user.id)
+            return await write(user, password)
+
+        target.write = moved  # type: ignore[method-assign]
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        return _came_to((await it.stores.lookup.changes())[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_repeat_at_a_user_who_is_changed_before_the_write_is_refused(mode: str) -> None:
+    """The write may have waited for minutes, for its slot."""
+    assert run(_moved_on_the_way(mode)) == (State.REFUSED, None, "password.reused")
+
+
+async def _lost(mode: str, *, dies: bool) -> tuple[State, Evidence | None, str | None]:
+    async with world(Plan(17, changes=0, crashes=0, write=mode)) as it:
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        target, sends = it.gateway.deliveries["default"]._t.target, asyncio.Event()
+
+        async def endless(*_: object) -> Outcome:
+            sends.set()
+            await asyncio.sleep(3600.0)
+            raise AssertionError
+
+        if dies:
+            target.write = endless  # type: ignore[assignment]
+        else:
+            it.simulator.next("lost_answer", method=WRITES[mode])
+        await it.push(it.users[0], A)
+        if dies:
+            await sends.wait()
+            await it.crash()
+        await it.settle(1.0)
+        change = (await it.stores.lookup.changes())[0]
+        assert change.attempts > 1
+        return _came_to(change)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_repeat_whose_answer_is_lost_needs_nobody(mode: str, dies: bool) -> None:
+    """Whether that send was executed or not: the password in place is the one that was there before.
+
+    Not so where no write states a version: then nobody knows what was there.
+    """
+    unknown = (State.PARKED, None, "outcome.unknown")
+    assert run(_lost(mode, dies=dies)) == (unknown if mode == "native" else INFERRED)
+
+
+async def _paused_meanwhile() -> str | None:
+    async with world(Plan(18, changes=0, crashes=0)) as it:
+        delivery = it.gateway.deliveries["default"]
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        delivery._verifiers._hasher = Rushed(it.hasher)
+        await it.push(it.users[0], A)
+        await asyncio.sleep(10.0)
+        delivery.health.told("invalid_client", it.clock.monotonic())
+        await it.stores.delivery.note_health("default", None, "invalid_client", 0.0, it.clock.now())
+        await asyncio.sleep(55.0)
+        assert _came_to((await it.stores.lookup.changes())[0]) == INFERRED
+        return delivery.health.paused
+
+
+def test_a_comparison_does_not_resume_an_org() -> None:
+    """Nobody asked the target."""
+    assert run(_paused_meanwhile()) == "invalid_client"
+
+
+async def _trail() -> list[tuple[str, int | None]]:
+    async with world(Plan(19, changes=0, crashes=0)) as it:
+        for password in (A, A):
+            await it.push(it.users[0], password)
+            await asyncio.sleep(10.0)
+        newest = (await it.stores.lookup.changes())[0].id
+        links = await it.stores.audit.links("default", 0, 1000)
+        return [(each.record.kind, each.record.attempt) for each in links if each.record.change_id == newest]
+
+
+def test_the_trail_shows_one_attempt_and_what_was_made_of_its_answer() -> None:
+    """Two outcomes of the same number."""
+    expected = [("accepted", None), ("attempt", 1), ("outcome", 1), ("outcome", 1)]
+    assert run(_trail()) == expected
+
+
 async def _compared_slowly(*, dies: bool) -> tuple[list[Change], Change]:
     """What the change shows while it is compared, and what comes of it."""
     async with world(Plan(12, changes=0, crashes=0)) as it:
@@ -247,6 +344,7 @@ def test_each_try_is_counted_once() -> None:
 
 
 async def _lagging(mode: str, if_match: str) -> tuple[list[State], set[int]]:
+    """What became of sixty repeats, half of them at users who were changed, and how often each was set."""
     switches = {"if_match": if_match}
     plan = Plan(31, users=60, directory=80, changes=0, crashes=0, write=mode, switches=switches)
     async with world(plan) as it:
@@ -260,11 +358,20 @@ async def _lagging(mode: str, if_match: str) -> tuple[list[State], set[int]]:
             return pages[start]
 
         target.page = lagging  # type: ignore[method-assign]
+        attempts = it.gateway.deliveries["default"]._attempts
+        write_listed, by_page = attempts._write_listed, list[str]()
+
+        async def noted(change: Change, *rest: Any) -> None:
+            by_page.append(change.id)
+            await write_listed(change, *rest)
+
+        attempts._write_listed = noted  # type: ignore[assignment]
         for user_id, _ in it.users[:60:2]:
             it.simulator.touch(user_id)  # somebody set another password, say
         for user in it.users[:60]:
             await it.push(user, A, by_id=True)
         newest = {change.user.value: change for change in reversed(await it.settle(1.0))}
+        assert len(by_page) > 10
         states = [newest[user_id].state for user_id, _ in it.users[:60]]
         return states, {len(it.simulator.writes(user_id)) for user_id, _ in it.users[:60]}
 

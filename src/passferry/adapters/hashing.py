@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 
 from passferry.domain.password import Password
@@ -190,16 +191,20 @@ def parse(verifier: bytes) -> tuple[Cost, bytes, bytes]:
 
 def _argon2id(password: Password, salt: bytes, cost: Cost) -> bytes:
     # surrogatepass: an encoding error would carry the whole text.
-    return hash_secret_raw(
-        password.reveal().encode("utf-8", "surrogatepass"),
-        salt,
-        time_cost=cost.passes,
-        memory_cost=cost.memory,
-        parallelism=cost.lanes,
-        hash_len=TAG_BYTES,
-        type=Type.ID,
-        version=_VERSION,
-    )
+    try:
+        return hash_secret_raw(
+            password.reveal().encode("utf-8", "surrogatepass"),
+            salt,
+            time_cost=cost.passes,
+            memory_cost=cost.memory,
+            parallelism=cost.lanes,
+            hash_len=TAG_BYTES,
+            type=Type.ID,
+            version=_VERSION,
+        )
+    except HashingError as error:  # its own words say what is short: memory, threads
+        reason = str(error)
+    raise RuntimeError(reason)
 
 
 def _yield_to_others() -> None:

@@ -244,7 +244,7 @@ def settle(
             done.state.value,
             outcome.code or outcome.kind.value,
             done.evidence.value if done.evidence else None,
-            attempt=change.attempts + 1,
+            attempt=change.attempts if nxt.concluded else change.attempts + 1,
             version=outcome.version,
             correlation_id=outcome.correlation_id,
             other=done.superseded_by,

@@ -22,7 +22,7 @@ class Evidence(StrEnum):
     """How it is known that an applied change arrived."""
 
     CONFIRMED = "confirmed"  # the target said so
-    INFERRED = "inferred"  # the answer was lost; the target's later state shows that the write had happened
+    INFERRED = "inferred"  # the answer was lost, and its later state shows it; or it refused a repeat
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -59,7 +59,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What becomes of the change. ``keep_doubt``: whether this send may still have had an effect."""
+    """What becomes of the change.
+
+    ``keep_doubt``: whether this send may still have had an effect. ``concluded``: it follows from what was
+    found out about the try before, and is none of its own.
+    """
 
     state: State
     at: float | None = None
@@ -67,6 +71,7 @@ class Next:
     evidence: Evidence | None = None
     error: Failure | None = None
     keep_doubt: bool = False
+    concluded: bool = False
 
 
 AFTER = "after "
@@ -119,6 +124,21 @@ def decide(
     if nxt.state is State.PENDING and nxt.counts and change.attempts + 1 >= limits.attempts:
         return Next(State.PARKED, error=_failure("attempts.exhausted", outcome), keep_doubt=nxt.keep_doubt)
     return nxt
+
+
+def unmoved(delivered: str | None, now: str | None) -> bool:
+    """Whether a user of version ``now`` is as the delivery left it; no version proves nothing.
+
+    ``delivered`` is the version that the target stated after the write. Where it stated none (``native``), it
+    is the one before, marked ``AFTER``: the write itself may have moved it, by one where versions count.
+    """
+    if delivered is None or now is None:
+        return False
+    if not delivered.startswith(AFTER):
+        return delivered == now
+    before = delivered.removeprefix(AFTER)
+    counted = before.isascii() and before.isdigit() and now.isascii() and now.isdigit()
+    return now == before or (counted and int(now) == int(before) + 1)
 
 
 def _young_since_unknown(outcome: Outcome) -> bool:

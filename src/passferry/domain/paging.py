@@ -39,7 +39,7 @@ class Listed:
     until: float  # monotonic; the write starts before
     waits: bool = True  # until its write's turn has come, or it was given up
     done: bool = False
-    served: bool = False  # no single read was needed
+    served: bool = False  # its write needed no single read
     conflicted: bool = False  # the target said that the user had changed
 
 
