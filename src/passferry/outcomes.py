@@ -21,9 +21,9 @@ class Outcomes:
     """Those of one org's tries."""
 
     def __init__(self, org: str, tools: Tools, health: OrgHealth, verifiers: Verifiers) -> None:
-        self.org = org
+        self._org = org
         self._t = tools
-        self.health = health
+        self._health = health
         self._verifiers = verifiers
         self._outage = Outage()
         self.to_finish: set[str] = set()  # ids of changes that came to a write, or to an outcome
@@ -37,8 +37,8 @@ class Outcomes:
     async def expire(self) -> None:
         """End what is older than its time to live, as long as answers of the target confirm our clock."""
         t = self._t
-        while t.gate.clock_is_right() and (expired := await t.store.expire(self.org, t.clock.now())):
-            t.meter.expired(self.org, expired)
+        while t.gate.clock_is_right() and (expired := await t.store.expire(self._org, t.clock.now())):
+            t.meter.expired(self._org, expired)
             t.notices.wake_all()
 
     def decide(self, change: Change, outcome: Outcome, version: str | None) -> Next:
@@ -68,16 +68,16 @@ class Outcomes:
                 break
             except StaleSeal as error:
                 if str(error) in stale:  # the ring lacks it: the outcome matters more than its verifier
-                    log.error("verifier.failed", org=self.org, change=tried.id)
+                    log.error("verifier.failed", org=self._org, change=tried.id)
                     verifier = None
                 stale.add(str(error))
                 t.sealer.use(str(error))
             except StoreFull as full:  # what the target did is known: it is written down before anything else
-                log.warning("store.full", org=self.org, change=tried.id, reason=str(full))
+                log.warning("store.full", org=self._org, change=tried.id, reason=str(full))
                 await asyncio.sleep(1.0)
         log.info(
             "change",
-            org=self.org,
+            org=self._org,
             change=done.id,
             state=done.state.value,
             outcome=outcome.kind.value,
@@ -94,9 +94,9 @@ class Outcomes:
     def _count(self, change: Change, outcome: Outcome, nxt: Next) -> None:
         t = self._t
         if not nxt.concluded and outcome.code not in OUR_OWN:
-            t.meter.tried(self.org, outcome.kind)
+            t.meter.tried(self._org, outcome.kind)
         if change.state is State.APPLIED:
-            t.meter.applied(self.org, max(0.0, t.clock.now() - change.accepted_at))
+            t.meter.applied(self._org, max(0.0, t.clock.now() - change.accepted_at))
 
     async def heed(self, outcome: Outcome, change: Change | None = None) -> None:
         """What an outcome says about the org as a whole; ``change`` None: it was no change's."""
@@ -105,20 +105,20 @@ class Outcomes:
         if outcome.code in ("too.many.requests", "token.throttled") or _no_token_before(outcome):
             t.gate.block(outcome.retry_after or 0.0, learn=outcome.code == "too.many.requests")
             until = now + (outcome.retry_after or 0.0)
-        before = self.health.paused
-        after = before if change is None else self.health.outcome(outcome, change.user.key, mono)
+        before = self._health.paused
+        after = before if change is None else self._health.outcome(outcome, change.user.key, mono)
         if until or after != before:
             await self._note_health(before, after, until, now)
             t.notices.wake_all()
         if after != before:
-            log.warning("org.paused" if after else "org.resumed", org=self.org, code=after or before)
+            log.warning("org.paused" if after else "org.resumed", org=self._org, code=after or before)
         if over := self._outage.outcome(outcome, mono):
-            log.info("outage.over", org=self.org, woken=await t.store.wake(self.org, over, now))
+            log.info("outage.over", org=self._org, woken=await t.store.wake(self._org, over, now))
 
     async def _note_health(self, before: str | None, after: str | None, until: float, now: float) -> None:
         self._noting += 1
         try:
-            await self._t.store.note_health(self.org, before, after, until, now)
+            await self._t.store.note_health(self._org, before, after, until, now)
         finally:
             self._noting -= 1
             self._noted += 1

@@ -84,8 +84,7 @@ class Mortal:
         self.revive()
         assert self.running is not None
         while (code := self.running.stop()) == -9:
-            self.died += 1
-            self.live()
+            self.revive()
         assert code == 0, self.running.log()[-2000:]
 
 
